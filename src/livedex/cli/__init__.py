@@ -1,0 +1,73 @@
+"""The command line: reads what was asked, calls `Index`, and shows what came back. Decides nothing else."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livedex.cli import demo, models, quarantine, search, source, status, sync, up
+from livedex.cli.running import Options
+
+EXIT_CODES = (
+    "Exit codes: 0 done · 1 unexpected error · 2 usage, configuration, or no such thing · 3 store · 4 source · "
+    "5 embedder · 130 interrupted. Results go to stdout, everything else to stderr."
+)
+
+app = typer.Typer(
+    name="livedex",
+    help="Keep a search index live over data that changes.\n\nReads livedex.yaml in this directory.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        typer.echo(f"livedex {version('livedex')}")
+    except PackageNotFoundError:
+        typer.echo("livedex, run from source")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The configuration. Default: $LIVEDEX_CONFIG, else ./livedex.yaml.", show_default=False),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    context.obj = Options(config, debug)
+
+
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.command("sync")(sync.sync)
+app.command("status")(status.status)
+app.command("search")(search.search)
+app.command("embed")(search.embed)
+app.command("dsn")(source.dsn)
+app.add_typer(source.app, name="source")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """The entry point of the program `livedex`."""
+    for stream in (sys.stdout, sys.stderr):
+        # Documents come in every script; on a terminal that lacks one a question mark is better than an error.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a text stream on a file always can
+    app(prog_name="livedex")

@@ -1,0 +1,122 @@
+"""`livedex search` and `livedex embed`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.padding import Padding
+from rich.text import Text
+
+from livedex.cli import terminal
+from livedex.cli.running import Json, opened, run
+from livedex.cli.terminal import counted, note, one_line, say, seconds
+
+if TYPE_CHECKING:
+    from livedex.model import Hit, Retrieval
+
+SNIPPET_CHARACTERS = 280
+
+View = Annotated[str, typer.Argument(help="The view, by its name in livedex.yaml.", show_default=False)]
+
+
+def search(
+    context: typer.Context,
+    view: View,
+    query: Annotated[str, typer.Argument(help="What to look for, in your own words.", show_default=False)],
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="How many hits.")] = 10,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="KEY=VALUE", help="Only documents with this metadata. A key given twice "
+                     "accepts any of its values.", show_default=False),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Measure every vector instead of asking the index.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="On behalf of this tenant.", show_default=False)] = None,
+    principals: Annotated[
+        list[str] | None,
+        typer.Option("--principal", help="On behalf of this user or group; repeatable.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Search a view; the nearest chunks first, with how fresh they are."""
+    accepted = _filters(filters or [])
+
+    async def command() -> None:
+        async with opened(context) as index:
+            retrieval = await index.search(
+                view, query, top_k=top_k, filters=accepted, tenant=tenant, principals=principals or [], exact=exact
+            )
+            if as_json:
+                terminal.emit(retrieval)
+            else:
+                show(retrieval)
+
+    run(context, command)
+
+
+def embed(
+    context: typer.Context,
+    view: View,
+    text: Annotated[str, typer.Argument(help="The text to embed as a query.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Embed a text with a view's model, for a search in plain SQL.
+
+    Prints a statement for the database that `livedex dsn` names; with `--json` the vector and the model.
+    """
+
+    async def command() -> None:
+        async with opened(context) as index:
+            vector, model = await index.embed(view, text)
+            schema = index.settings.views[view].sql_schema
+        if as_json:
+            terminal.emit({"model": model, "embedding": vector})
+        else:
+            function = f"{view}_search" if schema == "public" else f"{schema}.{view}_search"
+            model_literal = "'" + model.replace("'", "''") + "'"
+            say(f"SELECT document_id, title, chunk_text FROM {function}('{vector}', {model_literal}, 5);")
+
+    run(context, command)
+
+
+def show(retrieval: Retrieval) -> None:
+    """Print hits with their place and the beginning of their text, then how fresh they are."""
+    for rank, hit in enumerate(retrieval.hits, 1):
+        _show_hit(rank, hit)
+    _show_freshness(retrieval)
+
+
+def _filters(given: list[str]) -> dict[str, list[str]]:
+    accepted: dict[str, list[str]] = {}
+    for written in given:
+        name, equals, value = written.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{written} is not KEY=VALUE, such as category=policy", param_hint="--filter")
+        accepted.setdefault(name, []).append(value)
+    return accepted
+
+
+def _show_hit(rank: int, hit: Hit) -> None:
+    place = " › ".join(one_line(part) for part in dict.fromkeys([hit.title or hit.document_id, *hit.section]))
+    mark = ("  a newer version is on its way", "yellow") if hit.stale else ""
+    say((f"{rank:2}  ", "bold"), (f"{hit.score:.3f}  ", "cyan"), (place, "bold"), "  ", (hit.document_id, "dim"), mark)
+    terminal.out.print(Padding(Text(snippet(hit.text)), (0, 0, 1, 4)))
+
+
+def snippet(text: str) -> str:
+    """The beginning of a chunk on one line, without the headings that stand beside it anyway."""
+    prose = " ".join(line for line in text.splitlines() if not line.startswith("#"))
+    shown = one_line(prose) or one_line(text)
+    return shown if len(shown) <= SNIPPET_CHARACTERS else shown[:SNIPPET_CHARACTERS].rsplit(" ", 1)[0] + " …"
+
+
+def _show_freshness(retrieval: Retrieval) -> None:
+    took = sum(retrieval.timings.values()) / 1000
+    found = f"{counted(len(retrieval.hits), 'hit') if retrieval.hits else 'No hits'} in {seconds(took)}"
+    if retrieval.lag_seconds is None:
+        note((f"{found} · the first load is not complete, so some documents are missing", "yellow"))
+    elif retrieval.capturing:
+        note((f"{found} · as of {seconds(retrieval.lag_seconds)} ago", "dim"))
+    else:
+        age = seconds(retrieval.lag_seconds)
+        note((f"{found} · nothing follows the sources: this is {age} old. Run: livedex up", "yellow"))

@@ -1,0 +1,152 @@
+"""`livedex up`: capture and materialize until it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from livedex.cli import terminal
+from livedex.cli.running import Json, opened, run
+from livedex.errors import LivedexError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from livedex.app import Index
+    from livedex.status import Status
+
+LOOK_SECONDS = 1.0
+
+_STYLES = {"error": "red", "recovered": "green", "quarantined": "yellow"}
+
+
+def up(context: typer.Context, as_json: Json = False) -> None:
+    """Keep the index up to date until stopped.
+
+    Ctrl-C or SIGTERM finishes what was captured and ends; a second one ends at once. Errors are reported and tried
+    again; what needs a person says so.
+    """
+
+    async def command() -> None:
+        import asyncio
+
+        stop = asyncio.Event()
+        _stop_on_signals(stop)
+        events = Events(as_json)
+        async with opened(context) as index:
+            events.started(index)
+            watching = asyncio.create_task(_watch(index, events))
+            try:
+                await index.up(stop, events.failed)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+        events.tell("stopped", "stopped; what was captured is searchable")
+
+    run(context, command)
+
+
+class Events:
+    """One line for each thing worth knowing; as JSON with `time` and `event`. A failure that repeats is said once."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._failing: dict[str, str] = {}
+        self._quarantined: set[int] = set()
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """The workers whose last word was a failure."""
+        return frozenset(self._failing)
+
+    def tell(self, event: str, text: str, **fields: Any) -> None:
+        now = datetime.now(UTC)
+        if self._as_json:
+            terminal.emit({"time": now, "event": event, **fields}, compact=True)
+            return
+        line = terminal.note if event == "error" else terminal.say
+        line((f"{now.astimezone():%H:%M:%S}  ", "dim"), (text, _STYLES.get(event, "")))
+
+    def started(self, index: Index) -> None:
+        settings = index.settings
+        for name, source in settings.sources.items():
+            tables = ", ".join(source.tables)
+            views = [view for view, wanted in settings.views.items() if name in wanted.sources]
+            self.tell("started", f"following {name} ({tables}) for {', '.join(views) or 'no view'}",
+                      source=name, tables=list(source.tables), views=views)  # fmt: skip
+
+    def failed(self, worker: str, error: LivedexError) -> None:
+        message = str(error)
+        if self._failing.get(worker) != message:
+            self._failing[worker] = message
+            self.tell("error", f"{worker}: {message}", worker=worker, error=type(error).__name__, message=message)
+
+    def recovered(self, worker: str) -> None:
+        del self._failing[worker]
+        self.tell("recovered", f"{worker}: works again", worker=worker)
+
+    def quarantined(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            number = row["quarantine_id"]
+            if number not in self._quarantined:
+                self._quarantined.add(number)
+                self.tell(
+                    "quarantined",
+                    f"{row['source']}: {row['document_id']} is in quarantine: {row['reason']} "
+                    f"See: livedex quarantine show {number}",
+                    number=number, source=row["source"], document_id=row["document_id"], reason=row["reason"],
+                )  # fmt: skip
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    import asyncio
+    import signal
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def finish(cancel: Callable[[], Any]) -> None:
+        if stop.is_set():
+            cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, finish, task.cancel)
+
+
+async def _watch(index: Index, events: Events) -> None:
+    """Notice what no worker reports: that a load is done, that a failure is over, that a document was set aside."""
+    import asyncio
+
+    waiting = set(index.settings.views)
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            if waiting:
+                waiting -= await _say_loaded(index, events, waiting)
+            if events.failing:
+                _say_recovered(await index.status(), events)
+            events.quarantined(await index.quarantined())
+        except LivedexError:
+            continue  # the workers meet the same store, and report it
+
+
+async def _say_loaded(index: Index, events: Events, views: set[str]) -> set[str]:
+    loaded = {view.view: view for view in await index.progress() if view.view in views and view.loaded}
+    done = {name: view for name, view in loaded.items() if not view.waiting}
+    for name, view in done.items():
+        text = f"{name}: loaded, {terminal.counted(view.documents, 'document')} searchable"
+        events.tell("loaded", text, view=name, documents=view.documents)
+    return set(done)
+
+
+def _say_recovered(status: Status, events: Events) -> None:
+    """A worker writes its failure down in the store, and takes it back with its next success."""
+    still = {f"source {source.source}" for source in status.sources if source.error}
+    still |= {f"view {view.view}" for view in status.views if view.errors}
+    for worker in events.failing:
+        if worker.partition(",")[0] not in still:
+            events.recovered(worker)

@@ -1,0 +1,40 @@
+"""Source → log."""
+
+from __future__ import annotations
+
+from livedex.faults import Faults
+from livedex.ports import Changes, Heartbeat, SnapshotFinished, SnapshotRows, SnapshotStarted, Source
+from livedex.store.catalog import PartitionRow
+from livedex.store.documents import Log
+
+
+async def capture(source: Source, partition: str, stored: PartitionRow, log: Log, faults: Faults) -> None:
+    """Follow one partition of a source, for ever.
+
+    Safe to kill at any point: rows are committed with their position, and a position is acknowledged after that. What
+    was not committed is sent again; what was is recognised.
+    """
+    epoch, tables = stored.epoch, ()
+    async for event in source.open(partition, stored.position):
+        await faults.reach("capture.received")
+        match event:
+            case SnapshotStarted():
+                epoch, tables = await log.begin_snapshot(), event.tables
+                continue
+            case SnapshotRows():
+                await log.append_snapshot(event.changes, epoch)
+                continue
+            case SnapshotFinished():
+                await log.finish_snapshot(tables, epoch, event.position, event.time)
+            case Heartbeat():
+                await log.heartbeat(event.position, event.time)
+            case Changes(complete=False):
+                await log.stage(event.changes)
+                continue
+            case Changes() if log.is_staging:
+                await log.stage(event.changes)
+                await log.append_staged(epoch, event.position, event.time)
+            case Changes():
+                await log.append(event.changes, epoch, event.position, event.time)
+        await faults.reach("capture.before_acknowledge")
+        await source.acknowledge(event.position)

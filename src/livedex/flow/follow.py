@@ -1,0 +1,215 @@
+"""Workers: each holds one lease and follows one thing until it is told to stop.
+
+A worker that fails says so where people look (the store's `error` columns and `report`), waits, and begins again by the
+ordinary path: claim, read the stored position, go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from livedex.clock import Backoff, Clock
+from livedex.errors import (
+    EmbedderMisconfigured,
+    LivedexError,
+    PositionLost,
+    SchemaChanged,
+    SourceMisconfigured,
+    WeightsUnavailable,
+)
+from livedex.faults import Faults
+from livedex.flow.build_indexes import build_indexes
+from livedex.flow.capture import capture
+from livedex.flow.materialize import Follower, Pace, Parts, materialize
+from livedex.model import Generation, TableMapping
+from livedex.ports import Source
+from livedex.store.catalog import Catalog
+from livedex.store.chunks import Shard
+from livedex.store.database import Database, translate
+from livedex.store.documents import Log
+from livedex.store.entries import SourceRow
+from livedex.store.generations import GenerationTables
+from livedex.store.leases import Lease, acquire, release, renew
+
+FOR_A_PERSON = (SchemaChanged, SourceMisconfigured, PositionLost, EmbedderMisconfigured, WeightsUnavailable)
+"""Errors that waiting does not mend."""
+LOCKS_PER_GENERATION = 4096
+"""Texts being embedded at once hold an advisory lock each; a server's default room is about 6,400."""
+IDLE_SECONDS = 1.0
+STANDBY_SECONDS = 1.0
+
+
+class Signal:
+    """Tells waiters that something happened. Take `next` before looking, then nothing is missed."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+    def next(self) -> asyncio.Event:
+        return self._event
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all workers of a process share. `report` is told of every failure, by the name of the worker."""
+
+    database: Database
+    catalog: Catalog
+    owner: str
+    clock: Clock
+    faults: Faults
+    log_changed: Signal
+    applied: Signal
+    report: Callable[[str, LivedexError], None]
+    backoff: Backoff = Backoff()
+
+
+async def follow_source(shop: Workshop, source: Source, row: SourceRow, partition: str) -> None:
+    """Capture one partition whenever its lease is to be had, for ever."""
+    name = f"source {row.name}"
+
+    async def work(connection: AsyncConnection[Any], lease: Lease) -> None:
+        stored = await shop.catalog.partition(row, partition)
+        log = Log(connection, row, partition, lease, shop.faults, committed=shop.log_changed.ring)
+        with translate():
+            await capture(source, partition, stored, log, shop.faults)
+
+    async def note(error: LivedexError) -> None:
+        if isinstance(error, FOR_A_PERSON):
+            await shop.catalog.pause(row, partition, str(error))
+        else:
+            await shop.catalog.note_source_error(row, partition, str(error))
+
+    await _keep(shop, name, f"source:{row.source_id}:{partition}", work, note)
+
+
+async def follow_shard(
+    shop: Workshop,
+    generation: Generation,
+    shard_number: int,
+    mappings: Mapping[int, tuple[str, Mapping[str, TableMapping]]],
+    parts: Parts,
+) -> None:
+    """Materialize one shard whenever its lease is to be had, for ever."""
+    name = f"view {generation.view}, shard {shard_number}"
+
+    async def work(connection: AsyncConnection[Any], lease: Lease) -> None:
+        with translate():
+            await connection.execute("SET synchronous_commit = off")
+            shard = Shard(connection, generation, shard_number, mappings, lease, shop.faults)
+            await shard.refresh_sharing()
+            most = LOCKS_PER_GENERATION // generation.shards
+            follower = Follower(await shard.cursor(), Pace(most_texts=most, texts=min(256, most)))
+            while True:
+                changed = shop.log_changed.next()
+                await materialize(shard, follower, parts)
+                shop.applied.ring()
+                if not await _rung(changed, IDLE_SECONDS):
+                    await renew(connection, lease)
+
+    async def note(error: LivedexError) -> None:
+        async with shop.database.connection() as connection:
+            await Shard.note_error(connection, generation, shard_number, str(error))
+
+    await _keep(shop, name, f"shard:{generation.generation}:{shard_number}", work, note)
+
+
+async def follow_indexes(shop: Workshop, generation: Generation) -> None:
+    """Build a generation's indexes as soon as its first load is done; ends when they stand."""
+    tables = GenerationTables(shop.database)
+    failures = 0
+    while True:
+        applied = shop.applied.next()
+        try:
+            if await build_indexes(tables, generation, shop.faults):
+                return
+            failures = 0
+        except LivedexError as error:
+            failures += 1
+            shop.report(f"view {generation.view}, indexes", error)
+            await shop.clock.sleep(shop.backoff.seconds(failures, shop.clock.jitter()))
+        await _rung(applied, IDLE_SECONDS)
+
+
+async def listen(shop: Workshop) -> None:
+    """Hear of commits by other processes. Losing the connection costs only time: everybody looks once a second."""
+    failures = 0
+    while True:
+        try:
+            connection = await shop.database.connect()
+            async with connection:
+                with translate():
+                    await connection.execute("LISTEN livedex_log")
+                    async for _ in connection.notifies():
+                        failures = 0
+                        shop.log_changed.ring()
+        except LivedexError as error:
+            failures += 1
+            shop.report("listener", error)
+            await shop.clock.sleep(shop.backoff.seconds(failures, shop.clock.jitter()))
+
+
+async def _keep(
+    shop: Workshop,
+    name: str,
+    resource: str,
+    work: Callable[[AsyncConnection[Any], Lease], Any],
+    note: Callable[[LivedexError], Any],
+) -> None:
+    """Hold a lease and work; on failure say so, wait and begin again."""
+    failures = 0
+    while True:
+        started = shop.clock.monotonic()
+        try:
+            connection = await shop.database.connect()
+            async with connection:
+                lease = await acquire(connection, resource, shop.owner)
+                if lease is None:
+                    failures = 0
+                    await shop.clock.sleep(STANDBY_SECONDS)
+                    continue
+                try:
+                    await work(connection, lease)
+                finally:
+                    await _give_back(connection, lease)
+        except LivedexError as error:
+            # A worker that ran well for a while before it failed begins with the shortest wait again.
+            failures = 1 if shop.clock.monotonic() - started > shop.backoff.most else failures + 1
+            shop.report(name, error)
+            await _note(shop, name, note, error)
+            wait = shop.backoff.most if isinstance(error, FOR_A_PERSON) else None
+            await shop.clock.sleep(wait or shop.backoff.seconds(failures, shop.clock.jitter()))
+
+
+async def _give_back(connection: AsyncConnection[Any], lease: Lease) -> None:
+    if not connection.closed and not connection.broken:
+        await asyncio.shield(release(connection, lease))
+
+
+async def _note(
+    shop: Workshop, name: str, note: Callable[[LivedexError], Any], error: LivedexError
+) -> None:
+    try:
+        await note(error)
+    except LivedexError as second:
+        # The store is away too: the error that we could not write down was reported above.
+        shop.report(name, second)
+
+
+async def _rung(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event came within the time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

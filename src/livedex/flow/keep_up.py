@@ -1,0 +1,223 @@
+"""All workers of a process together: until it is stopped (`keep_up`), or until everything up to now is searchable
+(`sync`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from livedex.errors import EmbedderError, LivedexError, SourceError, StoreError
+from livedex.flow.follow import FOR_A_PERSON, Workshop, follow_indexes, follow_shard, follow_source, listen
+from livedex.flow.materialize import Parts
+from livedex.model import Generation, TableMapping
+from livedex.ports import Source
+from livedex.rules.freshness import view_watermarks
+from livedex.store.entries import SourceRow
+
+DRAIN_SECONDS = 20.0
+UPKEEP_SECONDS = 3600.0
+LOOK_SECONDS = 0.25
+PATIENCE = 3
+"""Failures in a row of one worker after which `sync` gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A source with its adapter."""
+
+    row: SourceRow
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A generation with what it is made with."""
+
+    generation: Generation
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything that a configuration asks to follow."""
+
+    sources: Sequence[Followed]
+    built: Sequence[Built]
+
+    @property
+    def mappings(self) -> dict[int, tuple[str, Mapping[str, TableMapping]]]:
+        return {followed.row.source_id: (followed.row.name, followed.row.mapping) for followed in self.sources}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a `sync` did to one view, in documents; `unchanged` are those it holds that were not touched."""
+
+    added: int
+    updated: int
+    unchanged: int
+    deleted: int
+    quarantined: int
+    texts_embedded: int
+    documents: int
+
+
+class Failures:
+    """Remembers what workers report, and says when there is no point in waiting longer."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._fatal: LivedexError | None = None
+
+    def note(self, worker: str, error: LivedexError) -> None:
+        if not isinstance(error, (SourceError, EmbedderError, StoreError)):
+            return
+        self._counts[worker] = self._counts.get(worker, 0) + 1
+        if isinstance(error, (*FOR_A_PERSON, EmbedderError)) or self._counts[worker] >= PATIENCE:
+            self._fatal = self._fatal or error
+
+    def check(self) -> None:
+        if self._fatal is not None:
+            raise self._fatal
+
+
+async def keep_up(shop: Workshop, work: Work, stop: asyncio.Event) -> None:
+    """Capture and materialize until `stop` is set; then finish what was captured, and end."""
+    async with _workers(shop, work) as (captures, _):
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await _until_done_or_failed({stopped, *captures}, stopped)
+        finally:
+            stopped.cancel()
+        for task in captures:
+            task.cancel()
+        await asyncio.gather(*captures, return_exceptions=True)
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await _drained(shop, work)
+        except TimeoutError:
+            return  # What is left in the log is read by whoever follows it next.
+
+
+async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Counts]:
+    """Bring everything that is committed in the sources by now to be searchable, with indexes, and count per view.
+
+    Where another process captures or materializes already, its work is waited for. Raises the error of a worker that
+    cannot go on.
+    """
+    before = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
+    async with _workers(shop, work) as (_, tasks):
+        targets = await _targets(work)
+        while True:
+            applied = shop.applied.next()
+            failures.check()
+            _check_tasks(tasks)
+            if await _reached(shop, work, targets):
+                break
+            await _wait_a_little(applied)
+        for built in work.built:
+            await follow_indexes(shop, built.generation)
+    after = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
+    return {view: _counts(before[view], after[view]) for view in after}
+
+
+@asynccontextmanager
+async def _workers(
+    shop: Workshop, work: Work
+) -> AsyncIterator[tuple[list[asyncio.Task[None]], list[asyncio.Task[None]]]]:
+    """Runs every worker; yields those that capture, and all."""
+    captures = [
+        asyncio.create_task(follow_source(shop, followed.source, followed.row, partition))
+        for followed in work.sources
+        for partition in await followed.source.partitions()
+    ]
+    others: list[Coroutine[Any, Any, None]] = [listen(shop), _upkeep(shop)]
+    for built in work.built:
+        others.append(follow_indexes(shop, built.generation))
+        others += [
+            follow_shard(shop, built.generation, number, work.mappings, built.parts)
+            for number in range(built.generation.shards)
+        ]
+    tasks = [*captures, *(asyncio.create_task(coroutine) for coroutine in others)]
+    try:
+        yield captures, tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_done_or_failed(tasks: set[asyncio.Task[Any]], stopped: asyncio.Task[Any]) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {stopped}:
+        task.result()
+
+
+def _check_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """A worker ends by itself only through an error that nobody foresaw."""
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.result()
+
+
+async def _targets(work: Work) -> dict[str, dict[str, str]]:
+    """Per source and partition: a position after everything that is committed now."""
+    return {
+        followed.row.name: {part: await followed.source.head(part) for part in await followed.source.partitions()}
+        for followed in work.sources
+    }
+
+
+async def _reached(shop: Workshop, work: Work, targets: Mapping[str, Mapping[str, str]]) -> bool:
+    by_name = {followed.row.name: followed.source for followed in work.sources}
+    by_id = {followed.row.source_id: followed.row.name for followed in work.sources}
+    for built in work.built:
+        names = [by_id[source_id] for source_id in built.generation.source_ids]
+        marks = await shop.catalog.marks(built.generation)
+        for mark in view_watermarks(marks, names, built.generation.shards):
+            source = by_name[mark.source]
+            if not all(source.reached(mark.position, target) for target in targets[mark.source].values()):
+                return False
+    return True
+
+
+async def _drained(shop: Workshop, work: Work) -> None:
+    while True:
+        applied = shop.applied.next()
+        backlogs = [row for built in work.built for row in await shop.catalog.backlog(built.generation)]
+        if not any(row["documents"] for row in backlogs):
+            return
+        await _wait_a_little(applied)
+
+
+async def _upkeep(shop: Workshop) -> None:
+    while True:
+        try:
+            await shop.catalog.prune()
+        except LivedexError as error:
+            shop.report("upkeep", error)
+        await shop.clock.sleep(UPKEEP_SECONDS)
+
+
+async def _wait_a_little(event: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _counts(before: Mapping[str, int], after: Mapping[str, int]) -> Counts:
+    added, updated, deleted = (after[name] - before[name] for name in ("added", "updated", "deleted"))
+    return Counts(
+        added=added,
+        updated=updated,
+        unchanged=max(0, after["documents"] - added - updated - after["quarantined"]),
+        deleted=deleted,
+        quarantined=after["quarantined"],
+        texts_embedded=after["texts_embedded"] - before["texts_embedded"],
+        documents=after["documents"],
+    )

@@ -1,0 +1,180 @@
+"""The log → one shard of a generation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from livedex.clock import Backoff, Clock
+from livedex.errors import DocumentError
+from livedex.faults import Faults
+from livedex.flow.embed import Embedded, embed_missing
+from livedex.model import Chunk
+from livedex.ports import Chunker, Embedder
+from livedex.rules.diff import Plan, Recorded, plan
+from livedex.store.chunks import Shard
+from livedex.store.chunk_rows import Applied, Batch, LogDocument, Outcome
+
+READ_BYTES = 16 * 2**20
+INLINE_BYTES = 32 * 2**10
+"""Less content than this is cut on the event loop; handing it to a thread would take longer."""
+BATCH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a generation is made with."""
+
+    chunker: Chunker
+    embedder: Embedder
+    hash_key: bytes
+    clock: Clock
+    faults: Faults
+    backoff: Backoff = Backoff()
+
+
+@dataclass(slots=True)
+class Pace:
+    """How much goes into one batch: one change at once, a backlog in batches of about two seconds."""
+
+    most_documents: int = 1000
+    most_texts: int = 2048
+    documents: int = 256
+    texts: int = 256
+
+    def learn(self, batch: Batch, made: int, seconds: float) -> None:
+        """Adapt to how long the last batch took."""
+        if seconds > BATCH_SECONDS:
+            self.texts = max(16, min(self.texts, made) // 2)
+            self.documents = max(8, min(self.documents, len(batch.documents)) // 2)
+        elif seconds < BATCH_SECONDS / 2:
+            self.texts = min(self.most_texts, self.texts * 2)
+            self.documents = min(self.most_documents, self.documents * 2)
+
+
+@dataclass(slots=True)
+class Follower:
+    """A shard's place in the log, kept between calls."""
+
+    cursor: int
+    pace: Pace = field(default_factory=Pace)
+    serials: dict[tuple[int, str], int] = field(default_factory=dict)
+
+
+async def materialize(shard: Shard, follower: Follower, parts: Parts) -> None:
+    """Bring a shard up to the end of the log, one batch a transaction.
+
+    Safe to kill at any point: a batch is applied with its cursor or not at all, and until then its documents' old
+    chunks are served. Vectors that a long batch has made are kept aside, so that they are not made again.
+    """
+    while True:
+        started = parts.clock.monotonic()
+        batch = await shard.read(follower.cursor, limit=follower.pace.documents, max_bytes=READ_BYTES)
+        await parts.faults.reach("materialize.read")
+        if not batch.documents and not _has_news(batch, follower):
+            follower.cursor = follower.cursor if batch.end == batch.after else await _skip(shard, batch)
+            return
+        batch, outcomes, embedded = await _prepare(batch, shard, parts, follower.pace.texts)
+        await parts.faults.reach("materialize.embedded")
+        await shard.apply(batch, outcomes, embedded.vectors, embedded.made, embedded.rested)
+        if embedded.vectors:
+            await shard.release_texts()
+        follower.cursor = batch.end
+        follower.serials = _serials(batch) or follower.serials
+        follower.pace.learn(batch, embedded.made, parts.clock.monotonic() - started)
+        if batch.at_end:
+            return
+
+
+async def _skip(shard: Shard, batch: Batch) -> int:
+    """Move the cursor over what concerns other shards."""
+    await shard.apply(batch, (), {}, 0, ())
+    return batch.end
+
+
+def _has_news(batch: Batch, follower: Follower) -> bool:
+    serials = _serials(batch)
+    return bool(serials) and serials != follower.serials
+
+
+def _serials(batch: Batch) -> dict[tuple[int, str], int]:
+    return {(p.source_id, p.partition): p.position_serial for p in batch.positions}
+
+
+async def _prepare(
+    batch: Batch, shard: Shard, parts: Parts, most_texts: int
+) -> tuple[Batch, Sequence[Outcome], Embedded]:
+    """Cut, compare and embed as much of a batch as fits one transaction."""
+    if not batch.documents:
+        return batch, (), Embedded()
+    applied, recorded = await shard.recorded([row.document.document for row in batch.documents])
+    outcomes = await _on_thread_if_large(batch, lambda: _plan_all(batch, applied, recorded, parts))
+    batch = batch.first(_affordable(outcomes, most_texts))
+    outcomes = outcomes[: len(batch.documents)]
+    texts = {text_hash: chunk.embedded_text for o in outcomes for chunk, text_hash in o.plan.insert}
+    if not texts:
+        return batch, outcomes, Embedded()
+    embedded = await embed_missing(texts, shard, parts.embedder, parts.clock, parts.backoff)
+    if embedded.rejected:
+        outcomes = [_refuse_rejected(outcome, embedded) for outcome in outcomes]
+    return batch, outcomes, embedded
+
+
+async def _on_thread_if_large(batch: Batch, work: Callable[[], list[Outcome]]) -> list[Outcome]:
+    if sum(row.content_bytes for row in batch.documents) < INLINE_BYTES:
+        return work()
+    return await asyncio.to_thread(work)
+
+
+def _plan_all(
+    batch: Batch, applied: dict[int, Applied], recorded: dict[int, list[Recorded]], parts: Parts
+) -> list[Outcome]:
+    return [
+        _plan_one(row, applied.get(row.document.document), recorded[row.document.document], parts)
+        for row in batch.documents
+    ]
+
+
+def _plan_one(row: LogDocument, applied: Applied | None, recorded: Sequence[Recorded], parts: Parts) -> Outcome:
+    is_new = applied is None
+    if row.document.deleted:
+        return Outcome(row, plan((), recorded), 0, is_new)
+    if applied is not None and applied.content_hash == row.content_hash:
+        return Outcome(row, Plan(kept=applied.chunks), applied.chunks, is_new)
+    try:
+        chunks = parts.chunker.chunk(row.document.content, row.document.title)
+    except DocumentError as error:
+        return Outcome(row, Plan(), 0, is_new, refusal=("chunk", str(error)))
+    except Exception as error:  # noqa: BLE001  # whatever a document does to a chunker, the others flow on
+        return Outcome(row, Plan(), 0, is_new, refusal=("chunk", f"The chunker failed: {type(error).__name__}."))
+    wanted = [(chunk, text_hash(chunk, parts.hash_key)) for chunk in chunks]
+    return Outcome(row, plan(wanted, recorded), len(chunks), is_new)
+
+
+def text_hash(chunk: Chunk, key: bytes) -> bytes:
+    """Keyed, 16 bytes: without the store's key it confirms no guess about a text that is gone."""
+    text = chunk.embedded_text.encode("utf-8", "surrogatepass")
+    return blake2b(text, digest_size=16, key=key).digest()
+
+
+def _affordable(outcomes: Sequence[Outcome], most_texts: int) -> int:
+    """How many documents from the front to embed together: whole source transactions, at least one."""
+    texts: set[bytes] = set()
+    taken = 0
+    for count, outcome in enumerate(outcomes, 1):
+        texts.update(text_hash for _, text_hash in outcome.plan.insert)
+        if taken and len(texts) > most_texts:
+            break
+        following = outcomes[count].source.commit_seq if count < len(outcomes) else None
+        if following != outcome.source.commit_seq:
+            taken = count
+    return taken
+
+
+def _refuse_rejected(outcome: Outcome, embedded: Embedded) -> Outcome:
+    reasons = [embedded.rejected[h] for _, h in outcome.plan.insert if h in embedded.rejected]
+    if not reasons:
+        return outcome
+    return Outcome(outcome.source, Plan(), 0, outcome.is_new, refusal=("embed", reasons[0]))

@@ -1,0 +1,229 @@
+"""The values that move through livedex. All are frozen; none knows where it came from or where it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+Scalar = str | int | float | bool | None
+"""A column's value in a `Change`: text in the source's canonical output, or the JSON value it plainly is."""
+
+
+class Op(StrEnum):
+    """What happened to a row, in Debezium's letters."""
+
+    READ = "r"
+    CREATE = "c"
+    UPDATE = "u"
+    DELETE = "d"
+    TRUNCATE = "t"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row's change as the source saw it.
+
+    `key` holds the key columns' values in their configured order and is empty for a truncate. `old_key` is set only
+    when an update moved the row to another key. `columns` holds the mapped columns that the source sent; `unchanged`
+    names mapped columns that it left out because they did not change (PostgreSQL does so with TOASTed values).
+    `position` and `time` (UTC) are those of the commit; a snapshot's rows have no time.
+    """
+
+    op: Op
+    table: str
+    key: tuple[str, ...]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    old_key: tuple[str, ...] | None = None
+    unchanged: frozenset[str] = frozenset()
+    position: str | None = None
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableMapping:
+    """Which columns of one source table mean what.
+
+    `content` and `title` are a column's name or a template such as `{title}\\n\\n{body}`.
+    """
+
+    key: tuple[str, ...]
+    content: str
+    title: str | None = None
+    updated_at: str | None = None
+    metadata: tuple[str, ...] = ()
+    tenant: str | None = None
+    acl: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The state of one key of one source at `seq`. `content` is empty when `deleted`."""
+
+    document: int
+    source: str
+    table: str
+    document_id: str
+    seq: int
+    version: str
+    title: str
+    content: str
+    deleted: bool
+    source_position: str | None
+    source_time: datetime | None
+    captured_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of one document: `content[start:end] == text`, offsets in code points.
+
+    `heading_path` runs from the outermost heading inwards. `embedded_text` is what the model sees.
+    """
+
+    index: int
+    start: int
+    end: int
+    text: str
+    heading_path: tuple[str, ...] = ()
+    section_type: str = "text"
+    embedded_text: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.embedded_text:
+            object.__setattr__(self, "embedded_text", self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What makes two vectors comparable. Where the model runs is no part of it.
+
+    `truncation` is the most tokens that are read, `normalised` says that vectors have length 1, the prefixes are what
+    is put before a text. `name` is how people and SQL refer to the identity.
+    """
+
+    model: str
+    revision: str
+    dimensions: int
+    precision: str = "fp32"
+    pooling: str = "mean"
+    truncation: int | None = None
+    normalised: bool = True
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return f"{self.model}:{hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a generation was built with; locked when it is made. Two equal recipes build equal views."""
+
+    parser: Mapping[str, Any]
+    chunker: Mapping[str, Any]
+    model: ModelIdentity
+
+    @property
+    def schema_version(self) -> str:
+        """Names parser and chunker with versions and settings; stands on every hit."""
+        canonical = json.dumps([dict(self.parser), dict(self.chunker)], sort_keys=True, ensure_ascii=False)
+        digest = hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
+        return f"{self.chunker['kind']}-{self.chunker['version']}:{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One physical build of a view."""
+
+    generation: int
+    view: str
+    state: str
+    recipe: Recipe
+    model_id: int
+    shards: int
+    source_ids: tuple[int, ...]
+    indexed: bool
+
+    @property
+    def schema(self) -> str:
+        """The PostgreSQL schema that holds its tables."""
+        return f"livedex_g{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Everything up to here is searchable. Missing position: the first snapshot is not complete yet."""
+
+    source: str
+    position: str | None
+    time: datetime | None
+    heartbeat_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for, and on whose behalf.
+
+    A document with a tenant is seen only by that tenant; one with an access list only by a principal on it.
+    `filters` maps a metadata name to the values that are accepted. `exact` bypasses the vector index.
+    """
+
+    text: str
+    top_k: int = 10
+    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tenant: str | None = None
+    principals: tuple[str, ...] = ()
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One chunk that answers a query. Text, offsets, version, position and source time are those of the version that
+    was applied; title, metadata and access are the document's current ones. `stale`: a newer version is on its way."""
+
+    document_id: str
+    document_version: str
+    chunk_id: str
+    chunk_index: int
+    source: str
+    title: str
+    section: tuple[str, ...]
+    section_type: str
+    start: int
+    end: int
+    text: str
+    metadata: Mapping[str, Any]
+    score: float
+    scores: Mapping[str, float]
+    source_position: str | None
+    source_time: datetime | None
+    created_at: datetime
+    embedding_model: str
+    schema_version: str
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """A query's hits, best first, with what they were read from.
+
+    `watermark` is per source. `lag_seconds` is how long ago the oldest watermark was current; None before the first
+    snapshot is complete. `capturing` says whether anything follows the sources right now.
+    """
+
+    retrieval_id: str
+    view: str
+    generation: int
+    hits: tuple[Hit, ...]
+    watermark: tuple[Watermark, ...]
+    lag_seconds: float | None
+    capturing: bool
+    timings: Mapping[str, float]

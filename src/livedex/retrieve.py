@@ -1,0 +1,139 @@
+"""Query → hits."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from livedex.errors import ModelMismatch, NotFound, QueryError
+from livedex.model import Generation, Hit, Query, Retrieval
+from livedex.ports import Embedder, Vectors
+from livedex.rules.freshness import lag_seconds, view_watermarks
+from livedex.store.catalog import Catalog
+from livedex.store.database import Database
+from livedex.store.search import Found, dense
+
+CACHED_QUERIES = 1024
+MOST_HITS = 1000
+PROMOTIONS_DURING_A_QUERY = 3
+
+
+class Retriever:
+    """Answers queries over one view. Holds the active generation, which each query checks in its own snapshot."""
+
+    def __init__(
+        self, database: Database, catalog: Catalog, generation: Generation, embedder: Embedder, sources: Mapping[int, str]
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._generation = generation
+        self._embedder = embedder
+        self._sources = sources
+        self._cache: OrderedDict[str, Vectors] = OrderedDict()
+
+    @property
+    def model(self) -> str:
+        """The name of the model whose vectors this view holds."""
+        return self._generation.recipe.model.name
+
+    async def retrieve(self, query: Query) -> Retrieval:
+        """The chunks nearest to a query, as seen in one snapshot of one generation.
+
+        Raises QueryError for a query that cannot be answered and ModelMismatch when the embedder is not the
+        generation's.
+        """
+        _check(query)
+        started = time.perf_counter()
+        vector = await self.embed(query.text)
+        embedded = time.perf_counter()
+        found = await self._find(query, vector)
+        done = time.perf_counter()
+        return self._retrieval(found, {"embed": embedded - started, "search": done - embedded})
+
+    async def embed(self, text: str) -> Vectors:
+        """The query vector of a text, of the generation's model or not at all. Shape (dimensions,)."""
+        wanted = self._generation.recipe.model
+        if self._embedder.identity != wanted:
+            raise ModelMismatch(
+                f"View {self._generation.view} was embedded with {wanted.name}, the configured embedder is "
+                f"{self._embedder.identity.name}. Their vectors cannot be compared; configure the former."
+            )
+        if text in self._cache:
+            self._cache.move_to_end(text)
+            return self._cache[text]
+        vector = await self._embedder.embed_query(text)
+        self._cache[text] = vector
+        if len(self._cache) > CACHED_QUERIES:
+            self._cache.popitem(last=False)
+        return vector
+
+    async def _find(self, query: Query, vector: Vectors) -> Found:
+        for _ in range(PROMOTIONS_DURING_A_QUERY):
+            found = await dense(self._database, self._generation, query, vector, exact=query.exact)
+            if found.generation == self._generation.generation and not found.complete:
+                # The index came up short, as it may under narrow filters and heavy churn: measure everything visible.
+                found = await dense(self._database, self._generation, query, vector, exact=True)
+            if found.generation == self._generation.generation:
+                return found
+            await self._refresh()
+        raise QueryError(f"View {self._generation.view} changed its generation again and again during the query.")
+
+    async def _refresh(self) -> None:
+        generation = await self._catalog.active_generation(self._generation.view)
+        if generation is None:
+            raise NotFound(f"View {self._generation.view} has no generation any more.")
+        self._generation = generation
+        self._cache.clear()
+
+    def _retrieval(self, found: Found, seconds: Mapping[str, float]) -> Retrieval:
+        generation = self._generation
+        names = [self._sources[source_id] for source_id in generation.source_ids]
+        marks = view_watermarks(found.marks, names, generation.shards)
+        return Retrieval(
+            retrieval_id=uuid.uuid4().hex,
+            view=generation.view,
+            generation=generation.generation,
+            hits=tuple(_hit(row, generation) for row in found.rows),
+            watermark=marks,
+            lag_seconds=lag_seconds(marks, found.now),
+            capturing=found.capturing,
+            timings={f"{name}_ms": round(value * 1000, 3) for name, value in seconds.items()},
+        )
+
+
+def _check(query: Query) -> None:
+    if not query.text.strip():
+        raise QueryError("The query is empty. Give it some words.")
+    if "\x00" in query.text:
+        raise QueryError("The query holds a NUL character, which no document can hold.")
+    if not 1 <= query.top_k <= MOST_HITS:
+        raise QueryError(f"top_k is {query.top_k}; it must be between 1 and {MOST_HITS}.")
+
+
+def _hit(row: Mapping[str, Any], generation: Generation) -> Hit:
+    score = 1.0 - float(row["distance"])
+    return Hit(
+        document_id=row["document_id"],
+        document_version=row["document_version"],
+        chunk_id=f"g{generation.generation}-{row['chunk']}",
+        chunk_index=row["chunk_index"],
+        source=row["source"],
+        title=row["title"],
+        section=tuple(row["section"]),
+        section_type=row["section_type"],
+        start=row["start"],
+        end=row["end"],
+        text=row["text"],
+        metadata=row["metadata"],
+        score=score,
+        scores={"dense": score},
+        source_position=row["source_position"],
+        source_time=row["source_time"],
+        created_at=row["created_at"],
+        embedding_model=generation.recipe.model.name,
+        schema_version=generation.recipe.schema_version,
+        stale=row["stale"],
+    )

@@ -1,0 +1,126 @@
+"""How an index stands, from what its store knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from livedex.model import Generation, Watermark
+from livedex.rules.freshness import lag_seconds, view_watermarks
+from livedex.store.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One partition of a source. `heartbeat_at` is when it was last heard of."""
+
+    source: str
+    kind: str
+    partition: str | None
+    state: str
+    error: str | None
+    position: str | None
+    position_time: datetime | None
+    heartbeat_at: datetime | None
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStatus:
+    """One view's active generation. `backlog` counts documents that wait in the log. Lags are in seconds: how old the
+    view is now, and commit to searchable over the last hour."""
+
+    view: str
+    generation: int
+    embedding_model: str
+    schema_version: str
+    shards: int
+    indexed: bool
+    documents: int
+    chunks: int
+    backlog: int
+    quarantined: int
+    lag_seconds: float | None
+    lag_p50_seconds: float | None
+    lag_p99_seconds: float | None
+    watermark: tuple[Watermark, ...]
+    capturing: bool
+    errors: tuple[str, ...]
+    totals: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    sources: tuple[SourceStatus, ...]
+    views: tuple[ViewStatus, ...]
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one view has come, in documents: those that its sources hold, and those that it has yet to read.
+    `loaded`: everything that was there at the start has been captured and read once."""
+
+    view: str
+    documents: int
+    waiting: int
+    loaded: bool
+
+
+async def read_progress(catalog: Catalog) -> tuple[Progress, ...]:
+    """Cheaper than `read_status`; to be asked again and again while a view is loading."""
+    return tuple([await _progress(catalog, generation) for generation in await catalog.generations()])
+
+
+async def read_status(catalog: Catalog) -> Status:
+    """Reads only the store: it says as much about an index that nobody follows right now."""
+    partitions = [_source(row) for row in await catalog.partitions()]
+    names = {row.source_id: row.name for row in await catalog.sources()}
+    views = [await _view(catalog, generation, names) for generation in await catalog.generations()]
+    return Status(tuple(partitions), tuple(views), len(await catalog.quarantined()))
+
+
+def _source(row: Mapping[str, Any]) -> SourceStatus:
+    fields = {name: value for name, value in row.items() if name != "source_id"}
+    return SourceStatus(**{**fields, "state": fields["state"] or "new"})
+
+
+async def _progress(catalog: Catalog, generation: Generation) -> Progress:
+    counters = await catalog.counters(generation)
+    marks = await catalog.marks(generation)
+    return Progress(
+        view=generation.view,
+        documents=counters["documents"],
+        waiting=sum(row["documents"] for row in await catalog.backlog(generation)),
+        loaded=bool(marks) and all(mark.position is not None for mark in marks),
+    )
+
+
+async def _view(catalog: Catalog, generation: Generation, names: Mapping[int, str]) -> ViewStatus:
+    counters = await catalog.counters(generation)
+    backlog = await catalog.backlog(generation)
+    sources = [names[source_id] for source_id in generation.source_ids]
+    watermark = view_watermarks(await catalog.marks(generation), sources, generation.shards)
+    capturing, now = await catalog.capturing(generation)
+    lag = await catalog.lag(generation)
+    return ViewStatus(
+        view=generation.view,
+        generation=generation.generation,
+        embedding_model=generation.recipe.model.name,
+        schema_version=generation.recipe.schema_version,
+        shards=generation.shards,
+        indexed=generation.indexed,
+        documents=counters["documents"],
+        chunks=await catalog.chunk_count(generation),
+        backlog=sum(row["documents"] for row in backlog),
+        quarantined=counters["quarantined"],
+        lag_seconds=lag_seconds(watermark, now),
+        lag_p50_seconds=lag["p50_seconds"],
+        lag_p99_seconds=lag["p99_seconds"],
+        watermark=watermark,
+        capturing=capturing,
+        errors=tuple(sorted({row["error"] for row in backlog if row["error"]})),
+        totals={name: counters[name] for name in ("added", "updated", "deleted", "texts_embedded", "chunks_inserted")},
+    )

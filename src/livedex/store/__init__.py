@@ -1,0 +1,1 @@
+"""The PostgreSQL that holds the index."""

@@ -1,0 +1,151 @@
+"""What moves between the materializer and a generation's tables, and its rows for queries/chunks.sql."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from livedex.model import Chunk, Document
+from livedex.rules.diff import Plan
+
+Vector = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class LogDocument:
+    """A document as read from the log, with what applying it needs."""
+
+    document: Document
+    source_id: int
+    commit_seq: int
+    content_hash: bytes
+    content_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a source partition stood in the snapshot in which a batch was read."""
+
+    source_id: int
+    partition: str
+    position: str | None
+    position_time: datetime | None
+    position_serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents after `after`, in log order. `end` is where the cursor may go once they are applied; `positions` are
+    set only when that is the end of the log, and then hold for it."""
+
+    documents: tuple[LogDocument, ...]
+    after: int
+    end: int
+    positions: tuple[Position, ...]
+
+    @property
+    def at_end(self) -> bool:
+        return bool(self.positions)
+
+    def first(self, count: int) -> Self:
+        """The same without what follows its first documents; it ends before the end of the log then."""
+        if count == len(self.documents):
+            return self
+        kept = self.documents[:count]
+        return type(self)(kept, self.after, kept[-1].document.seq, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Which version of a document is searchable."""
+
+    document: int
+    version: str
+    content_hash: bytes
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one document: a plan and its number of chunks, or None with the stage and reason of a refusal."""
+
+    source: LogDocument
+    plan: Plan
+    chunks: int
+    is_new: bool
+    refusal: tuple[str, str] | None = None
+
+
+def chunk_row(number: int, document: int, chunk: Chunk, text_hash: bytes) -> tuple[Any, ...]:
+    """Columns of `copy_chunks`."""
+    return (
+        number,
+        document,
+        chunk.index,
+        chunk.start,
+        chunk.end,
+        list(chunk.heading_path),
+        chunk.section_type,
+        chunk.text,
+        text_hash,
+    )
+
+
+def move_row(number: int, chunk: Chunk) -> dict[str, Any]:
+    return {
+        "chunk": number,
+        "index": chunk.index,
+        "start": chunk.start,
+        "end": chunk.end,
+        "heading_path": chunk.heading_path,
+        "section_type": chunk.section_type,
+    }
+
+
+def applied_row(outcome: Outcome) -> dict[str, Any]:
+    document = outcome.source.document
+    return {
+        "document": document.document,
+        "seq": document.seq,
+        "version": document.version,
+        "content_hash": "\\x" + outcome.source.content_hash.hex(),
+        "chunks": outcome.chunks,
+        "source_position": document.source_position,
+        "source_time": _iso(document.source_time),
+    }
+
+
+def lag_row(outcome: Outcome) -> dict[str, Any]:
+    document = outcome.source.document
+    return {
+        "source_id": outcome.source.source_id,
+        "document": document.document,
+        "deleted": document.deleted,
+        "source_time": _iso(document.source_time),
+        "captured_at": _iso(document.captured_at),
+    }
+
+
+def refused_row(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.refusal is not None
+    stage, reason = outcome.refusal
+    document = outcome.source.document
+    return {"document": document.document, "stage": stage, "reason": reason, "version": document.version}
+
+
+def position_row(position: Position) -> dict[str, Any]:
+    return {
+        "source_id": position.source_id,
+        "partition": position.partition,
+        "position": position.position,
+        "position_time": _iso(position.position_time),
+        "position_serial": position.position_serial,
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()

@@ -1,0 +1,215 @@
+"""The log: documents in the order in which their changes were committed here, each key once.
+
+Appending has three steps. `fold` says what a sequence of changes comes to; `resolve` compares that with what the log
+holds, before any lock, since one lease holder alone writes a partition's documents; the write takes the log's lock,
+hands out `seq` and commits together with the source position. Nothing waits for a source under that lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from livedex.faults import Faults
+from livedex.model import Change, Op
+from livedex.rules.folding import Folded, fold
+from livedex.store.entries import Entry, Resolved, SourceRow, change_from_json, change_to_json, hashes, resolve
+from livedex.store.leases import Lease
+from livedex.store.statements import load
+
+SQL = load("log")
+EVERY_EPOCH = 2**31 - 1
+STAGED_PART = 2000
+"""Changes of a large transaction that are held in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """How many rows took a new `seq`, and how many changes altered nothing."""
+
+    written: int
+    unchanged: int
+
+
+class Log:
+    """Appends for one partition of a source, on the lease holder's own connection (autocommit)."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection[Any],
+        source: SourceRow,
+        partition: str,
+        lease: Lease,
+        faults: Faults,
+        committed: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._source = source
+        self._partition = partition
+        self._lease = lease
+        self._faults = faults
+        self._committed = committed
+        self._staged = 0
+
+    async def append(self, changes: Sequence[Change], epoch: int, position: str, time: datetime) -> Appended:
+        """Write whole source transactions and the position after them, in one transaction of the store."""
+        folded = fold(changes)
+        resolved = await self._resolve(folded)
+        async with self._commit():
+            await self._write(folded, resolved, epoch)
+            await self._execute("advance", position=position, time=time)
+        return _appended(changes, resolved)
+
+    async def append_snapshot(self, changes: Sequence[Change], epoch: int) -> Appended:
+        """Write rows of a snapshot. They move no position: a snapshot counts when it is finished."""
+        folded = fold(changes)
+        resolved = await self._resolve(folded)
+        async with self._commit():
+            await self._write(folded, resolved, epoch)
+            await self._execute("alive")
+        return _appended(changes, resolved)
+
+    async def begin_snapshot(self) -> int:
+        """Open a new epoch, in which every document must be seen again. Returns it."""
+        async with self._commit():
+            epoch = int((await self._row("begin_epoch"))["epoch"])
+        return epoch
+
+    async def finish_snapshot(self, tables: Sequence[str], epoch: int, position: str, time: datetime) -> int:
+        """Remove what the snapshot did not see, and store its position. Returns the number of documents removed."""
+        async with self._commit():
+            gone = await self._tombstone(tables, [], epoch, Op.DELETE, position, None)
+            await self._execute("advance", position=position, time=time)
+        return gone
+
+    async def heartbeat(self, position: str, time: datetime) -> None:
+        """Nothing happened up to here."""
+        async with self._commit():
+            await self._execute("advance", position=position, time=time)
+
+    async def stage(self, changes: Sequence[Change]) -> None:
+        """Keep a part of a large transaction aside until `append_staged`."""
+        async with self._connection.transaction():
+            if self._staged == 0:
+                await self._execute("unstage")
+            await self._execute("stage", changes=Jsonb([change_to_json(c) for c in changes]), after=self._staged)
+        self._staged += len(changes)
+
+    @property
+    def is_staging(self) -> bool:
+        return self._staged > 0
+
+    async def append_staged(self, epoch: int, position: str, time: datetime) -> Appended:
+        """Write a large transaction from its parts, as one: nobody sees half of it."""
+        facts = await self._row("staged_facts")
+        # Rows that swap keys must be followed together; without such moves each part stands for itself.
+        part = int(facts["count"]) if facts["moves_keys"] else STAGED_PART
+        written = 0
+        async with self._commit():
+            base = int((await self._row("lock_head"))["seq"])
+            async for changes in self._parts(part):
+                folded = fold(changes)
+                resolved = await self._resolve(folded)
+                await self._write(folded, resolved, epoch)
+                written += len(resolved.rows)
+            await self._execute("commit_together", after=base)
+            await self._execute("unstage")
+            await self._execute("advance", position=position, time=time)
+        unchanged, self._staged = self._staged - written, 0
+        return Appended(written, unchanged)
+
+    async def _parts(self, size: int) -> AsyncIterator[list[Change]]:
+        after = 0
+        while rows := await self._rows("staged_after", after=after, limit=size):
+            yield [change_from_json(row["change"]) for row in rows]
+            after = rows[-1]["ordinal"]
+
+    async def _resolve(self, folded: Folded) -> Resolved:
+        keys, with_raw = hashes(folded)
+        async with self._connection.cursor(row_factory=class_row(Entry)) as cursor:
+            await cursor.execute(SQL["existing"], self._values({"key_hashes": keys, "with_raw": with_raw}))
+            entries = await cursor.fetchall()
+        return resolve(folded, self._source, entries)
+
+    async def _write(self, folded: Folded, resolved: Resolved, epoch: int) -> None:
+        for table, change in folded.truncated.items():
+            await self._tombstone(
+                [table], resolved.survivors, EVERY_EPOCH, Op.TRUNCATE, change.position, change.time
+            )  # fmt: skip
+        if resolved.rows:
+            values = {"rows": Jsonb(resolved.rows), "count": len(resolved.rows), "epoch": epoch}
+            if resolved.refusals:
+                await self._quarantine(resolved, await self._rows("write", **values))
+            else:
+                await self._execute("write", **values)
+        if resolved.seen:
+            await self._execute("see", documents=resolved.seen, epoch=epoch)
+        mended = [row["document"] for n, row in enumerate(resolved.rows) if n not in resolved.refusals]
+        if any(mended):
+            await self._execute("accept", documents=[document for document in mended if document is not None])
+
+    async def _quarantine(self, resolved: Resolved, written: Sequence[Mapping[str, Any]]) -> None:
+        refused = [
+            {"document": written[n]["document"], "reason": reason, "version": resolved.rows[n]["version"]}
+            for n, reason in resolved.refusals.items()
+        ]
+        await self._execute("refuse", rows=Jsonb(refused))
+
+    async def _tombstone(
+        self,
+        tables: Sequence[str],
+        survivors: Sequence[int],
+        epoch: int,
+        op: Op,
+        position: str | None,
+        time: datetime | None,
+    ) -> int:
+        row = await self._row(
+            "tombstone",
+            survivors=list(survivors),
+            before_epoch=epoch,
+            tables=list(tables),
+            mapped=list(self._source.mapping),
+            op=op.value,
+            position=position,
+            time=time,
+        )
+        return int(row["gone"])
+
+    @asynccontextmanager
+    async def _commit(self) -> AsyncIterator[None]:
+        """One transaction that only the lease holder completes, sent in one go; readers of the log are told."""
+        lease = self._lease
+        async with self._connection.pipeline(), self._connection.transaction():
+            await self._execute("hold", resource=lease.resource, epoch=lease.epoch, seconds=lease.seconds)
+            yield
+            await self._execute("notify")
+            await self._faults.reach("capture.before_commit")
+        self._committed()
+        await self._faults.reach("capture.after_commit")
+
+    async def _execute(self, name: str, **values: Any) -> None:
+        await self._connection.execute(SQL[name], self._values(values))
+
+    async def _rows(self, name: str, **values: Any) -> list[dict[str, Any]]:
+        async with self._connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(SQL[name], self._values(values))
+            return await cursor.fetchall()
+
+    async def _row(self, name: str, **values: Any) -> dict[str, Any]:
+        (row,) = await self._rows(name, **values)
+        return row
+
+    def _values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {"source_id": self._source.source_id, "partition": self._partition, **values}
+
+
+def _appended(changes: Sequence[Change], resolved: Resolved) -> Appended:
+    return Appended(len(resolved.rows), max(0, len(changes) - len(resolved.rows)))

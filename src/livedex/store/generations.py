@@ -1,0 +1,77 @@
+"""Building a generation's indexes and keeping the planner informed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+
+from livedex.faults import Faults
+from livedex.model import Generation
+from livedex.store.database import Database, translate
+from livedex.store.statements import Statements
+
+STATEMENTS = Statements("generation")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadState:
+    indexed: bool
+    loaded: bool
+    """Every shard has reached the end of the log once, with every source's first snapshot complete."""
+
+
+class GenerationTables:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def sole_builder(self, generation: Generation) -> AsyncIterator[Builder | None]:
+        """The right to build a generation's indexes; None while somebody else has it."""
+        connection = await self._database.connect()
+        try:
+            builder = Builder(connection, generation)
+            yield builder if await builder.locked() else None
+        finally:
+            await connection.close()
+
+
+class Builder:
+    """Works on a connection of its own, which an index build occupies."""
+
+    def __init__(self, connection: AsyncConnection[Any], generation: Generation) -> None:
+        self._connection = connection
+        self._generation = generation
+        self._sql = STATEMENTS.for_schema(generation.schema)
+        self._values = {"generation": generation.generation, "schema": generation.schema}
+
+    async def locked(self) -> bool:
+        return bool((await self._row("lock_index_build"))["locked"])
+
+    async def state(self) -> LoadState:
+        with translate():
+            async with self._connection.cursor(row_factory=class_row(LoadState)) as cursor:
+                await cursor.execute(self._sql["loaded"], self._values)
+                state = await cursor.fetchone()
+        return state or LoadState(indexed=False, loaded=False)
+
+    async def build(self, faults: Faults) -> None:
+        with translate():
+            if not (await self._row("index_is_valid"))["valid"]:
+                await self._connection.execute(self._sql["drop_invalid_index"])
+                await self._connection.execute(self._sql["analyze"])
+                await faults.reach("index.before_build")
+                await self._connection.execute(self._sql["build_vector_index"])
+            await self._connection.execute(self._sql["analyze"])
+            await faults.reach("index.before_mark")
+            await self._connection.execute(self._sql["mark_indexed"], self._values)
+
+    async def _row(self, name: str) -> dict[str, Any]:
+        async with self._connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(self._sql[name], self._values)
+            (row,) = await cursor.fetchall()
+        return row

@@ -1,0 +1,140 @@
+-- name: read_after
+-- A shard's next documents: whole source transactions as far as they fit, at most a number of rows and bytes.
+WITH next AS MATERIALIZED (
+    SELECT d.document, d.seq, sum(d.content_bytes::bigint) OVER (ORDER BY d.seq) - d.content_bytes AS bytes_before
+    FROM livedex.documents d
+    WHERE d.seq > %(after)s AND d.source_id = ANY(%(source_ids)s::integer[]) AND d.slot %% %(shards)s = %(shard)s
+    ORDER BY d.seq LIMIT %(limit)s
+)
+SELECT d.document, d.source_id, d.collection, d.document_id, d.seq, d.commit_seq, d.version, d.title, d.deleted,
+    d.content_hash, d.content_bytes, d.source_position, d.source_time, d.captured_at, d.raw
+FROM next JOIN livedex.documents d USING (document) WHERE next.bytes_before < %(bytes)s ORDER BY d.seq;
+
+-- name: log_end
+-- Read in the same snapshot as `read_after`: what the cursor may take when that reached the end of the log.
+SELECT h.seq, p.source_id, p.partition, p.position, p.position_time, p.position_serial
+FROM livedex.log_head h LEFT JOIN livedex.partitions p ON p.source_id = ANY(%(source_ids)s::integer[]);
+
+-- name: applied
+SELECT document, version, content_hash, chunks FROM {g}.applied WHERE document = ANY(%(documents)s::bigint[]);
+
+-- name: recorded
+SELECT document, chunk, text_hash, chunk_index AS index, start_offset AS start, end_offset AS end, heading_path,
+    section_type
+FROM {g}.chunks WHERE document = ANY(%(documents)s::bigint[]);
+
+-- name: claim_texts
+-- Which of these texts nobody else is embedding. Session locks: they go with the connection.
+SELECT text_hash FROM unnest(%(text_hashes)s::bytea[]) AS text_hash
+WHERE pg_try_advisory_lock(%(model_id)s, hashtext(encode(text_hash, 'hex')));
+
+-- name: release_texts
+SELECT pg_advisory_unlock_all();
+
+-- name: known_in_generation
+SELECT c.text_hash, v.embedding::halfvec AS embedding FROM {g}.chunks c JOIN {g}.vectors v USING (chunk)
+WHERE c.text_hash = ANY(%(text_hashes)s::bytea[])
+
+-- name: known_resting
+SELECT text_hash, embedding FROM livedex.embeddings
+WHERE model_id = %(model_id)s AND text_hash = ANY(%(text_hashes)s::bytea[])
+
+-- name: sharing_model
+SELECT generation FROM livedex.generations WHERE model_id = %(model_id)s AND state NOT IN ('retired', 'failed');
+
+-- name: rest
+-- Vectors that a long batch has made so far: a crash does not cost them.
+INSERT INTO livedex.embeddings (model_id, text_hash, embedding, rested_at)
+SELECT %(model_id)s, text_hash, embedding, clock_timestamp()
+FROM unnest(%(text_hashes)s::bytea[], %(embeddings)b::halfvec[]) AS made(text_hash, embedding)
+ON CONFLICT (model_id, text_hash) DO NOTHING;
+
+-- name: unrest
+DELETE FROM livedex.embeddings WHERE model_id = %(model_id)s AND text_hash = ANY(%(text_hashes)s::bytea[]);
+
+-- name: reserve_chunks
+-- Blocks of 1,000 chunk numbers each.
+SELECT nextval('{g}.chunk_blocks') AS block FROM generate_series(1, %(blocks)s);
+
+-- name: drop_chunks
+-- Their vectors go to rest, in case the text comes back.
+WITH gone AS (
+    DELETE FROM {g}.chunks WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING chunk, text_hash
+), vectors AS (
+    DELETE FROM {g}.vectors WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING chunk, embedding
+), terms AS (
+    DELETE FROM {g}.terms WHERE chunk = ANY(%(chunks)s::bigint[])
+)
+INSERT INTO livedex.embeddings (model_id, text_hash, embedding, rested_at)
+SELECT DISTINCT ON (gone.text_hash) %(model_id)s, gone.text_hash, vectors.embedding, clock_timestamp()
+FROM gone JOIN vectors USING (chunk)
+ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at;
+
+-- name: copy_chunks
+COPY {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text, text_hash)
+FROM STDIN (FORMAT BINARY);
+
+-- name: copy_vectors
+COPY {g}.vectors (chunk, document, embedding) FROM STDIN (FORMAT BINARY);
+
+-- name: move_chunks
+UPDATE {g}.chunks c SET chunk_index = m.index, start_offset = m.start, end_offset = m.end,
+    heading_path = m.heading_path, section_type = m.section_type
+FROM jsonb_to_recordset(%(moves)s) AS m(chunk bigint, index integer, start integer, "end" integer,
+    heading_path text[], section_type text)
+WHERE c.chunk = m.chunk;
+
+-- name: mark_applied
+INSERT INTO {g}.applied (document, seq, version, content_hash, chunks, source_position, source_time, embedded_at)
+SELECT document, seq, version, content_hash, chunks, source_position, source_time, clock_timestamp()
+FROM jsonb_to_recordset(%(documents)s) AS d(document bigint, seq bigint, version text, content_hash bytea,
+    chunks integer, source_position text, source_time timestamptz)
+ON CONFLICT (document) DO UPDATE SET seq = excluded.seq, version = excluded.version,
+    content_hash = excluded.content_hash, chunks = excluded.chunks, source_position = excluded.source_position,
+    source_time = excluded.source_time,
+    embedded_at = CASE WHEN applied.content_hash = excluded.content_hash THEN applied.embedded_at
+                       ELSE excluded.embedded_at END;
+
+-- name: mark_gone
+DELETE FROM {g}.applied WHERE document = ANY(%(documents)s::bigint[]);
+
+-- name: sample_lag
+INSERT INTO livedex.lag_samples (generation, source_id, document, deleted, committed_at, captured_at, searchable_at)
+SELECT %(generation)s, source_id, document, deleted, source_time, captured_at, clock_timestamp()
+FROM jsonb_to_recordset(%(documents)s) AS d(source_id integer, document bigint, deleted boolean,
+    source_time timestamptz, captured_at timestamptz);
+
+-- name: quarantine
+INSERT INTO livedex.quarantine (document, generation, stage, reason, version)
+SELECT document, %(generation)s, stage, reason, version
+FROM jsonb_to_recordset(%(documents)s) AS q(document bigint, stage text, reason text, version text)
+ON CONFLICT (document, generation) DO UPDATE SET stage = excluded.stage, reason = excluded.reason,
+    version = excluded.version, attempts = livedex.quarantine.attempts + 1, last_at = clock_timestamp();
+
+-- name: unquarantine
+DELETE FROM livedex.quarantine WHERE generation = %(generation)s AND document = ANY(%(documents)s::bigint[]);
+
+-- name: hold
+SELECT livedex.hold(%(resource)s, %(epoch)s, %(seconds)s);
+
+-- name: move_cursor
+-- Compare-and-swap: a batch that was applied already moves nothing.
+UPDATE livedex.cursors SET seq = %(seq)s, error = NULL, documents_added = documents_added + %(added)s,
+    documents_updated = documents_updated + %(updated)s, documents_deleted = documents_deleted + %(deleted)s,
+    texts_embedded = texts_embedded + %(embedded)s, chunks_inserted = chunks_inserted + %(inserted)s
+WHERE generation = %(generation)s AND shard = %(shard)s AND seq = %(after)s RETURNING seq;
+
+-- name: cursor
+SELECT seq FROM livedex.cursors WHERE generation = %(generation)s AND shard = %(shard)s;
+
+-- name: note_cursor_error
+UPDATE livedex.cursors SET error = %(error)s WHERE generation = %(generation)s AND shard = %(shard)s;
+
+-- name: mark_watermarks
+INSERT INTO livedex.watermarks (generation, shard, source_id, partition, position, position_time, position_serial)
+SELECT %(generation)s, %(shard)s, source_id, partition, position, position_time, position_serial
+FROM jsonb_to_recordset(%(positions)s) AS p(source_id integer, partition text, position text,
+    position_time timestamptz, position_serial bigint)
+ON CONFLICT (generation, shard, source_id, partition) DO UPDATE SET position = excluded.position,
+    position_time = excluded.position_time, position_serial = excluded.position_serial
+WHERE livedex.watermarks.position_serial < excluded.position_serial;

@@ -1,0 +1,97 @@
+-- name: create_tables
+-- One generation's own tables. `chunks` rows may move; `vectors` and `terms` rows are inserted and deleted, never
+-- updated, because an update of any column enters the row into every index again, HNSW included.
+CREATE SCHEMA {g};
+
+CREATE SEQUENCE {g}.chunk_blocks;
+
+CREATE TABLE {g}.chunks (
+    chunk        bigint PRIMARY KEY,
+    document     bigint NOT NULL,
+    chunk_index  integer NOT NULL,
+    start_offset integer NOT NULL,
+    end_offset   integer NOT NULL,
+    heading_path text[] NOT NULL,
+    section_type text NOT NULL,
+    text         text NOT NULL,
+    -- Keyed hashes of the text that was embedded and of the one that is indexed lexically.
+    text_hash    bytea NOT NULL,
+    terms_hash   bytea
+) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX chunks_document ON {g}.chunks (document);
+CREATE INDEX chunks_text_hash ON {g}.chunks (text_hash);
+ALTER TABLE {g}.chunks
+    ALTER COLUMN text SET STATISTICS 0,
+    ALTER COLUMN heading_path SET STATISTICS 0;
+
+CREATE TABLE {g}.vectors (
+    chunk     bigint PRIMARY KEY,
+    document  bigint NOT NULL,
+    embedding halfvec({dimensions}) NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE {g}.vectors
+    ALTER COLUMN embedding SET STORAGE PLAIN,
+    ALTER COLUMN embedding SET STATISTICS 0;
+CREATE INDEX vectors_document ON {g}.vectors (document);
+
+CREATE TABLE {g}.terms (
+    chunk    bigint PRIMARY KEY,
+    document bigint NOT NULL,
+    tsv      tsvector NOT NULL,
+    weights  sparsevec(1000000000) NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE {g}.terms
+    ALTER COLUMN weights SET STORAGE PLAIN,
+    ALTER COLUMN tsv SET STATISTICS 0,
+    ALTER COLUMN weights SET STATISTICS 0;
+
+-- Which version of each document is searchable.
+CREATE TABLE {g}.applied (
+    document        bigint PRIMARY KEY,
+    seq             bigint NOT NULL,
+    version         text NOT NULL,
+    content_hash    bytea NOT NULL,
+    chunks          integer NOT NULL,
+    source_position text,
+    source_time     timestamptz,
+    embedded_at     timestamptz NOT NULL
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+
+-- name: drop_tables
+DROP SCHEMA IF EXISTS {g} CASCADE;
+
+-- name: drop_invalid_index
+-- What a build that was killed left behind.
+DROP INDEX IF EXISTS {g}.vectors_embedding;
+
+-- name: index_is_valid
+SELECT coalesce(bool_and(i.indisvalid), false) AS valid
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indexrelid = c.oid
+WHERE n.nspname = %(schema)s AND c.relname = 'vectors_embedding';
+
+-- name: build_vector_index
+-- Concurrently: edits go on while it builds.
+CREATE INDEX CONCURRENTLY vectors_embedding ON {g}.vectors USING hnsw (embedding halfvec_cosine_ops)
+    WITH (m = 16, ef_construction = 64);
+
+-- name: analyze
+ANALYZE {g}.chunks, {g}.vectors, {g}.applied, livedex.documents;
+
+-- name: mark_indexed
+UPDATE livedex.generations SET indexed_at = clock_timestamp() WHERE generation = %(generation)s;
+
+-- name: count_chunks
+SELECT count(*) FROM {g}.chunks;
+
+-- name: lock_index_build
+-- Session lock: one builder a generation; it goes with the connection.
+SELECT pg_try_advisory_lock(hashtext('livedex.index'), %(generation)s) AS locked;
+
+-- name: unlock_index_build
+SELECT pg_advisory_unlock(hashtext('livedex.index'), %(generation)s);
+
+-- name: loaded
+-- Whether every shard has reached the end of the log once.
+SELECT g.indexed_at IS NOT NULL AS indexed, count(DISTINCT w.shard) = g.shards AS loaded
+FROM livedex.generations g LEFT JOIN livedex.watermarks w ON w.generation = g.generation AND w.position IS NOT NULL
+WHERE g.generation = %(generation)s GROUP BY g.generation;

@@ -1,0 +1,159 @@
+-- name: existing
+-- What the log holds under some keys: at most one live row and any number of tombstones each.
+SELECT document, key_hash, deleted, seq, raw_hash,
+       CASE WHEN key_hash = ANY(%(with_raw)s::bytea[]) THEN raw END AS raw
+FROM livedex.documents
+WHERE source_id = %(source_id)s AND NOT deleted AND key_hash = ANY(%(key_hashes)s::bytea[])
+UNION ALL
+SELECT document, key_hash, deleted, seq, raw_hash, NULL
+FROM livedex.documents
+WHERE source_id = %(source_id)s AND deleted AND key_hash = ANY(%(key_hashes)s::bytea[]);
+
+-- name: write
+-- Take the lock, hand out seq and write rows and history in one statement. `ordinal` counts from 1.
+WITH head AS (
+    UPDATE livedex.log_head SET seq = seq + %(count)s RETURNING seq - %(count)s AS base
+), incoming AS MATERIALIZED (
+    SELECT i.*, head.base + i.ordinal AS seq, head.base + i.last_ordinal AS commit_seq, clock_timestamp() AS captured_at
+    FROM head, jsonb_to_recordset(%(rows)s) AS i(
+        ordinal bigint, last_ordinal bigint, document bigint, op text, deleted boolean, key text, key_hash bytea,
+        collection text, document_id text, slot smallint, tenant text, acl text[], title text, metadata jsonb,
+        updated_at timestamptz, version text, raw_hash bytea, content_hash bytea, content_bytes integer, raw jsonb,
+        source_position text, source_time timestamptz)
+), updated AS (
+    UPDATE livedex.documents d SET
+        key = i.key, key_hash = i.key_hash, collection = i.collection, document_id = i.document_id, seq = i.seq,
+        commit_seq = i.commit_seq, epoch = %(epoch)s, deleted = i.deleted, tenant = i.tenant, acl = i.acl,
+        title = i.title, metadata = i.metadata, updated_at = i.updated_at, version = i.version,
+        raw_hash = i.raw_hash, content_hash = i.content_hash, content_bytes = i.content_bytes, raw = i.raw,
+        source_position = i.source_position, source_time = i.source_time, captured_at = i.captured_at
+    FROM incoming i WHERE d.document = i.document
+), inserted AS (
+    INSERT INTO livedex.documents (source_id, key, key_hash, collection, document_id, seq, commit_seq, slot, epoch,
+        deleted, tenant, acl, title, metadata, updated_at, version, raw_hash, content_hash, content_bytes, raw,
+        source_position, source_time, captured_at)
+    SELECT %(source_id)s, key, key_hash, collection, document_id, seq, commit_seq, slot, %(epoch)s,
+        deleted, tenant, acl, title, metadata, updated_at, version, raw_hash, content_hash, content_bytes, raw,
+        source_position, source_time, captured_at
+    FROM incoming WHERE document IS NULL
+    RETURNING document, seq
+), history AS (
+    INSERT INTO livedex.changes (seq, source_id, document, key_hash, op, version, source_position, source_time,
+        captured_at)
+    SELECT i.seq, %(source_id)s, coalesce(i.document, n.document), i.key_hash, i.op::"char", i.version,
+        i.source_position, i.source_time, i.captured_at
+    FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq
+)
+SELECT i.ordinal, coalesce(i.document, n.document) AS document
+FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq ORDER BY i.ordinal;
+
+-- name: tombstone
+-- Documents that no longer exist: of truncated tables, or not seen by a finished snapshot. Those in `survivors` stay.
+WITH gone AS MATERIALIZED (
+    SELECT document, row_number() OVER (ORDER BY document) AS ordinal FROM livedex.documents
+    WHERE source_id = %(source_id)s AND NOT deleted AND document <> ALL(%(survivors)s::bigint[])
+      AND epoch < %(before_epoch)s
+      AND (collection = ANY(%(tables)s::text[]) OR collection <> ALL(%(mapped)s::text[]))
+), head AS (
+    UPDATE livedex.log_head SET seq = seq + (SELECT count(*) FROM gone)
+    RETURNING seq - (SELECT count(*) FROM gone) AS base, seq AS last
+), changed AS (
+    UPDATE livedex.documents d SET
+        seq = head.base + gone.ordinal, commit_seq = head.last, deleted = true, title = '', metadata = '{}',
+        raw = NULL, raw_hash = '', content_hash = '', content_bytes = 0, version = '',
+        source_position = %(position)s, source_time = %(time)s, captured_at = clock_timestamp()
+    FROM gone, head WHERE d.document = gone.document
+    RETURNING d.document, d.seq, d.key_hash, d.captured_at
+), history AS (
+    INSERT INTO livedex.changes (seq, source_id, document, key_hash, op, version, source_position, source_time,
+        captured_at)
+    SELECT seq, %(source_id)s, document, key_hash, %(op)s::"char", '', %(position)s, %(time)s, captured_at FROM changed
+)
+SELECT count(*) AS gone FROM changed;
+
+-- name: see
+-- A snapshot saw these documents as the log has them.
+UPDATE livedex.documents SET epoch = %(epoch)s WHERE document = ANY(%(documents)s::bigint[]) AND epoch < %(epoch)s;
+
+-- name: touch
+-- Give documents a new seq, so that every generation reads them again.
+WITH wanted AS MATERIALIZED (
+    SELECT document, row_number() OVER (ORDER BY document) AS ordinal FROM livedex.documents
+    WHERE document = ANY(%(documents)s::bigint[])
+), head AS (
+    UPDATE livedex.log_head SET seq = seq + (SELECT count(*) FROM wanted)
+    RETURNING seq - (SELECT count(*) FROM wanted) AS base, seq AS last
+)
+UPDATE livedex.documents d SET seq = head.base + wanted.ordinal, commit_seq = head.base + wanted.ordinal
+FROM wanted, head WHERE d.document = wanted.document;
+
+-- name: stage
+INSERT INTO livedex.staged (source_id, partition, ordinal, change)
+SELECT %(source_id)s, %(partition)s, %(after)s + ordinality, value
+FROM jsonb_array_elements(%(changes)s) WITH ORDINALITY
+ON CONFLICT (source_id, partition, ordinal) DO UPDATE SET change = excluded.change;
+
+-- name: staged_facts
+SELECT count(*) AS count, coalesce(bool_or(change ->> 'old_key' IS NOT NULL), false) AS moves_keys
+FROM livedex.staged WHERE source_id = %(source_id)s AND partition = %(partition)s;
+
+-- name: staged_after
+SELECT ordinal, change FROM livedex.staged
+WHERE source_id = %(source_id)s AND partition = %(partition)s AND ordinal > %(after)s ORDER BY ordinal LIMIT %(limit)s;
+
+-- name: unstage
+DELETE FROM livedex.staged WHERE source_id = %(source_id)s AND partition = %(partition)s;
+
+-- name: refuse
+-- A row that capture could not map. Its document is kept, visible to nobody until it is mended.
+INSERT INTO livedex.quarantine (document, generation, stage, reason, version)
+SELECT document, 0, 'map', reason, version
+FROM jsonb_to_recordset(%(rows)s) AS r(document bigint, reason text, version text)
+ON CONFLICT (document, generation) DO UPDATE SET reason = excluded.reason, version = excluded.version,
+    attempts = livedex.quarantine.attempts + 1, last_at = clock_timestamp();
+
+-- name: accept
+DELETE FROM livedex.quarantine WHERE generation = 0 AND document = ANY(%(documents)s::bigint[]);
+
+-- name: advance
+UPDATE livedex.partitions SET position = %(position)s, position_time = %(time)s, position_serial = position_serial + 1,
+    heartbeat_at = clock_timestamp(), state = 'streaming', error = NULL
+WHERE source_id = %(source_id)s AND partition = %(partition)s;
+
+-- name: begin_epoch
+UPDATE livedex.partitions SET epoch = epoch + 1, state = 'snapshot', position = NULL, position_time = NULL,
+    position_serial = position_serial + 1, heartbeat_at = clock_timestamp(), error = NULL
+WHERE source_id = %(source_id)s AND partition = %(partition)s RETURNING epoch;
+
+-- name: alive
+UPDATE livedex.partitions SET heartbeat_at = clock_timestamp()
+WHERE source_id = %(source_id)s AND partition = %(partition)s;
+
+-- name: hold
+SELECT livedex.hold(%(resource)s, %(epoch)s, %(seconds)s);
+
+-- name: notify
+SELECT pg_notify('livedex_log', '');
+
+-- name: ensure_history
+-- One partition of the history a week; what has none goes to the default one.
+DO $$
+DECLARE
+    monday date;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('livedex.changes'));
+    FOREACH monday IN ARRAY ARRAY[date_trunc('week', now())::date, date_trunc('week', now())::date + 7] LOOP
+        IF to_regclass('livedex.changes_' || to_char(monday, 'YYYYMMDD')) IS NULL THEN
+            EXECUTE format('CREATE TABLE IF NOT EXISTS livedex.%I PARTITION OF livedex.changes FOR VALUES FROM (%L) TO (%L)',
+                'changes_' || to_char(monday, 'YYYYMMDD'), monday, monday + 7);
+        END IF;
+    END LOOP;
+END $$;
+
+-- name: lock_head
+SELECT seq FROM livedex.log_head FOR UPDATE;
+
+-- name: commit_together
+-- Parts of one source transaction, which were written one after another, share its last seq.
+UPDATE livedex.documents SET commit_seq = (SELECT seq FROM livedex.log_head)
+WHERE seq > %(after)s AND source_id = %(source_id)s;

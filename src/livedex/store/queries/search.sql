@@ -1,0 +1,56 @@
+-- name: near
+-- The vector index proposes; the current documents dispose, in the same snapshot.
+SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
+FROM {g}.vectors v JOIN livedex.documents d ON d.document = v.document
+WHERE {visible}
+ORDER BY v.embedding <=> %(vector)s::halfvec({dimensions}) LIMIT {limit}
+
+-- name: exact
+-- Every visible vector is measured; ties by document and place.
+SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
+FROM {g}.vectors v JOIN livedex.documents d ON d.document = v.document JOIN {g}.chunks c ON c.chunk = v.chunk
+WHERE {visible}
+ORDER BY v.embedding::halfvec <=> %(vector)s::halfvec, d.document_id, c.chunk_index LIMIT {limit}
+
+-- name: near_or_exact
+-- Where few documents are visible they are all measured; the vector index would have to walk far to find as many.
+SELECT * FROM (
+    SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
+    FROM narrow n JOIN {g}.vectors v ON v.document = n.document
+    WHERE (SELECT count(*) FROM narrow) <= {narrow_documents}
+    ORDER BY v.embedding::halfvec <=> %(vector)s::halfvec LIMIT {limit}) AS few
+UNION ALL
+SELECT * FROM (
+    SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
+    FROM {g}.vectors v JOIN livedex.documents d ON d.document = v.document
+    WHERE (SELECT count(*) FROM narrow) > {narrow_documents} AND {visible}
+    ORDER BY v.embedding <=> %(vector)s::halfvec({dimensions}) LIMIT {limit}) AS many
+
+-- name: narrow
+SELECT d.document FROM livedex.documents d WHERE {visible} LIMIT {narrow_documents} + 1
+
+-- name: visible
+NOT d.deleted AND d.source_id = ANY(%(source_ids)s::integer[]) AND d.tenant = ANY(%(tenants)s::text[])
+AND d.acl && %(principals)s::text[]
+
+-- name: has_metadata
+AND left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata ->> {name} = ANY(%({values})s::text[])
+
+-- name: hits
+-- Text, offsets, version, position and time of what was applied; title and metadata as they are now.
+WITH narrow AS MATERIALIZED ({narrow}), candidates AS MATERIALIZED ({candidates})
+SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
+    c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,
+    k.distance, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
+FROM candidates k
+JOIN {g}.chunks c ON c.chunk = k.chunk
+JOIN {g}.applied a ON a.document = c.document
+JOIN livedex.documents d ON d.document = c.document
+JOIN livedex.sources s ON s.source_id = d.source_id
+ORDER BY k.distance, d.document_id, c.chunk_index LIMIT %(top_k)s
+
+-- name: no_narrow
+SELECT NULL::bigint AS document WHERE false
+
+-- name: widen
+SELECT set_config('hnsw.ef_search', %(ef_search)s, true)
