@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from livedex.store.embedded import EmbeddedServer
 
@@ -85,15 +85,13 @@ def database_on() -> Iterator[Callable[[EmbeddedServer], str]]:
     made: list[tuple[str, str]] = []
 
     def make(server: EmbeddedServer) -> str:
-        name = f"test_{os.getpid()}_{next(_database_numbers)}"
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        made.append((server.dsn, name))
-        return make_conninfo(server.dsn, dbname=name)
+        dsn = make_database(server.dsn)
+        made.append((server.dsn, str(conninfo_to_dict(dsn)["dbname"])))
+        return dsn
 
     yield make
     for dsn, name in reversed(made):
-        _drop(dsn, name)
+        drop_database(dsn, name)
 
 
 @pytest.fixture
@@ -102,7 +100,15 @@ def fresh_database(server: EmbeddedServer, database_on: Callable[[EmbeddedServer
     return database_on(server)
 
 
-def _drop(dsn: str, name: str) -> None:
+def make_database(dsn: str) -> str:
+    """DSN of a new empty database on the server of another DSN."""
+    name = f"test_{os.getpid()}_{next(_database_numbers)}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return make_conninfo(dsn, dbname=name)
+
+
+def drop_database(dsn: str, name: str) -> None:
     """Drop a database whoever is connected to it; a logical slot in it would prevent that, even WITH (FORCE)."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))

@@ -89,7 +89,9 @@ async def check_view(world: World) -> None:
 
 
 def check_documents(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None:
-    live = world.stored("SELECT document_id, title, raw ->> 'content', metadata FROM livedex.documents WHERE NOT deleted")
+    live = world.stored(
+        "SELECT document_id, title, raw ->> 'content', metadata FROM livedex.documents WHERE NOT deleted"
+    )
     wanted = {key: (title, content, {"category": category}) for key, (title, content, category) in rows.items()}
     assert {key: (title, content or "", metadata) for key, title, content, metadata in live} == wanted
 
@@ -97,7 +99,7 @@ def check_documents(world: World, rows: Mapping[str, tuple[str, str, str]]) -> N
 def check_chunks(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None:
     found = world.stored(
         'SELECT document_id, chunk_index, start, "end", chunk_text, section, section_type, title, category, stale '
-        "FROM handbook ORDER BY document_id COLLATE \"C\", chunk_index"
+        'FROM handbook ORDER BY document_id COLLATE "C", chunk_index'
     )
     wanted = [
         (key, c.index, c.start, c.end, c.text, list(c.heading_path), c.section_type, title, category, False)

@@ -17,7 +17,7 @@ from livedex.adapters.sources.postgres.source import PostgresSource
 from livedex.clock import Clock, SystemClock
 from livedex.errors import LivedexError, NotFound, RecipeChanged
 from livedex.faults import Faults, NoFaults
-from livedex.flow.follow import Signal, Workshop
+from livedex.flow.follow import LogSignal, Signal, Workshop
 from livedex.flow.keep_up import Built, Counts, Failures, Followed, Work, keep_up, sync
 from livedex.flow.materialize import Parts
 from livedex.model import Generation, Query, Recipe, Retrieval
@@ -48,6 +48,7 @@ async def open_index(
     path: str | Path | None = None,
     *,
     environ: Mapping[str, str] = os.environ,
+    embedders: Mapping[str, Embedder] | None = None,
     faults: Faults | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[Index]:
@@ -57,7 +58,8 @@ async def open_index(
             await index.sync()
             retrieval = await index.search("handbook", "How long do refunds take?")
 
-    `path` defaults to $LIVEDEX_CONFIG, then ./livedex.yaml. Raises ConfigError and StoreError.
+    `path` defaults to $LIVEDEX_CONFIG, then ./livedex.yaml. `embedders` are adapters of your own by name, which go
+    before those of the configuration and are closed with the index. Raises ConfigError and StoreError.
     """
     settings = config.load(None if path is None else Path(path), environ)
     async with AsyncExitStack() as stack:
@@ -73,7 +75,9 @@ async def open_index(
         faults = faults or NoFaults()
         await migrate(database, faults=faults)
         catalog = Catalog(database)
-        index = Index(settings, database, catalog, await catalog.identity(), public, faults, clock or SystemClock())
+        index = Index(
+            settings, database, catalog, await catalog.identity(), public, faults, clock or SystemClock(), embedders or {}
+        )
         stack.push_async_callback(index.close)
         yield index
 
@@ -90,6 +94,7 @@ class Index:
         public_dsn: str,
         faults: Faults,
         clock: Clock,
+        embedders: Mapping[str, Embedder],
     ) -> None:
         self.settings = settings
         self.catalog = catalog
@@ -98,7 +103,7 @@ class Index:
         self._identity = identity
         self._faults = faults
         self._clock = clock
-        self._embedders: dict[str, Embedder] = {}
+        self._embedders = dict(embedders)
         self._retrievers: dict[str, Retriever] = {}
 
     async def close(self) -> None:
@@ -199,7 +204,7 @@ class Index:
             owner=f"{socket.gethostname()}:{os.getpid()}",
             clock=self._clock,
             faults=self._faults,
-            log_changed=Signal(),
+            log_changed=LogSignal(),
             applied=Signal(),
             report=report,
         )
@@ -253,9 +258,7 @@ class Index:
         return self._embedders[name]
 
 
-def build_embedder(
-    wanted: config.LocalEmbedder | config.ApiEmbedder | config.HashingEmbedder, cache: Path
-) -> Embedder:
+def build_embedder(wanted: config.LocalEmbedder | config.ApiEmbedder | config.HashingEmbedder, cache: Path) -> Embedder:
     """The adapter for an embedder's settings. Heavy packages are loaded only for the kind that needs them."""
     match wanted:
         case config.HashingEmbedder():
@@ -293,7 +296,9 @@ def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[Sour
     built = generation.recipe
     differences = []
     if dict(built.chunker) != dict(wanted.chunker) or dict(built.parser) != dict(wanted.parser):
-        differences.append(f"was cut with {_settings(built.chunker)}, livedex.yaml asks for {_settings(wanted.chunker)}")
+        differences.append(
+            f"was cut with {_settings(built.chunker)}, livedex.yaml asks for {_settings(wanted.chunker)}"
+        )
     if built.model != wanted.model:
         differences.append(f"was embedded with {built.model.name}, livedex.yaml asks for {wanted.model.name}")
     if set(generation.source_ids) != {row.source_id for row in sources}:

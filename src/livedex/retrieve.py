@@ -25,7 +25,12 @@ class Retriever:
     """Answers queries over one view. Holds the active generation, which each query checks in its own snapshot."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, generation: Generation, embedder: Embedder, sources: Mapping[int, str]
+        self,
+        database: Database,
+        catalog: Catalog,
+        generation: Generation,
+        embedder: Embedder,
+        sources: Mapping[int, str],
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -73,10 +78,10 @@ class Retriever:
     async def _find(self, query: Query, vector: Vectors) -> Found:
         for _ in range(PROMOTIONS_DURING_A_QUERY):
             found = await dense(self._database, self._generation, query, vector, exact=query.exact)
-            if found.generation == self._generation.generation and not found.complete:
+            if found.marks.active_generation == self._generation.generation and not found.complete:
                 # The index came up short, as it may under narrow filters and heavy churn: measure everything visible.
                 found = await dense(self._database, self._generation, query, vector, exact=True)
-            if found.generation == self._generation.generation:
+            if found.marks.active_generation == self._generation.generation:
                 return found
             await self._refresh()
         raise QueryError(f"View {self._generation.view} changed its generation again and again during the query.")
@@ -91,15 +96,15 @@ class Retriever:
     def _retrieval(self, found: Found, seconds: Mapping[str, float]) -> Retrieval:
         generation = self._generation
         names = [self._sources[source_id] for source_id in generation.source_ids]
-        marks = view_watermarks(found.marks, names, generation.shards)
+        marks = view_watermarks(found.marks.marks, names, generation.shards)
         return Retrieval(
             retrieval_id=uuid.uuid4().hex,
             view=generation.view,
             generation=generation.generation,
             hits=tuple(_hit(row, generation) for row in found.rows),
             watermark=marks,
-            lag_seconds=lag_seconds(marks, found.now),
-            capturing=found.capturing,
+            lag_seconds=lag_seconds(marks, found.marks.now),
+            capturing=found.marks.capturing,
             timings={f"{name}_ms": round(value * 1000, 3) for name, value in seconds.items()},
         )
 

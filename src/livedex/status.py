@@ -94,7 +94,7 @@ async def _progress(catalog: Catalog, generation: Generation) -> Progress:
         view=generation.view,
         documents=counters["documents"],
         waiting=sum(row["documents"] for row in await catalog.backlog(generation)),
-        loaded=bool(marks) and all(mark.position is not None for mark in marks),
+        loaded=bool(marks.marks) and all(mark.position is not None for mark in marks.marks),
     )
 
 
@@ -102,8 +102,8 @@ async def _view(catalog: Catalog, generation: Generation, names: Mapping[int, st
     counters = await catalog.counters(generation)
     backlog = await catalog.backlog(generation)
     sources = [names[source_id] for source_id in generation.source_ids]
-    watermark = view_watermarks(await catalog.marks(generation), sources, generation.shards)
-    capturing, now = await catalog.capturing(generation)
+    marks = await catalog.marks(generation)
+    watermark = view_watermarks(marks.marks, sources, generation.shards)
     lag = await catalog.lag(generation)
     return ViewStatus(
         view=generation.view,
@@ -116,11 +116,11 @@ async def _view(catalog: Catalog, generation: Generation, names: Mapping[int, st
         chunks=await catalog.chunk_count(generation),
         backlog=sum(row["documents"] for row in backlog),
         quarantined=counters["quarantined"],
-        lag_seconds=lag_seconds(watermark, now),
+        lag_seconds=lag_seconds(watermark, marks.now),
         lag_p50_seconds=lag["p50_seconds"],
         lag_p99_seconds=lag["p99_seconds"],
         watermark=watermark,
-        capturing=capturing,
+        capturing=marks.capturing,
         errors=tuple(sorted({row["error"] for row in backlog if row["error"]})),
         totals={name: counters[name] for name in ("added", "updated", "deleted", "texts_embedded", "chunks_inserted")},
     )

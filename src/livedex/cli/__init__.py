@@ -43,11 +43,12 @@ def _options(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="The configuration. Default: $LIVEDEX_CONFIG, else ./livedex.yaml.", show_default=False),
+        typer.Option(metavar="PATH", help="The configuration; else $LIVEDEX_CONFIG, else ./livedex.yaml."),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show where an error came from.")] = False,
     show_version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option("--version", metavar="", help="Show the version and exit.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     context.obj = Options(config, debug)

@@ -20,7 +20,7 @@ app = typer.Typer(help="The embedding models that run on this machine.", no_args
 @app.command()
 def fetch(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="The model, by name.")] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model, by name.")] = DEFAULT_MODEL,
     as_json: Json = False,
 ) -> None:
     """Download a model's files and check them. Does nothing when they are there and whole."""

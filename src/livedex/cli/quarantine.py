@@ -36,7 +36,7 @@ def list_quarantine(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def show(
     context: typer.Context,
-    number: Annotated[int, typer.Argument(help="As `livedex quarantine list` numbers it.", show_default=False)],
+    number: Annotated[int, typer.Argument(metavar="N", help="As `livedex quarantine list` numbers it.")],
     as_json: Json = False,
 ) -> None:
     """Show one document in quarantine, and what to do about it."""
@@ -57,8 +57,8 @@ def show(
 @app.command()
 def retry(
     context: typer.Context,
-    numbers: Annotated[list[int] | None, typer.Argument(help="Which ones.", show_default=False)] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    numbers: Annotated[list[int] | None, typer.Argument(metavar="N", help="Which ones.", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", metavar="", help="All of them.")] = False,
     as_json: Json = False,
 ) -> None:
     """Process documents in quarantine again, at the next sync or in a running up."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 UNEXPECTED = 1
 INTERRUPTED = 130
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def run(context: typer.Context, command: Callable[[], Coroutine[Any, Any, None]]
             raise
         terminal.note(("Error: ", "bold red"), str(error))
         code = error.exit_code
-    except Exception as error:  # noqa: BLE001  # the last place where an error can become a message
+    except Exception as error:  # the last place where an error can become a message
         if options.debug:
             raise
         terminal.note(("Error: ", "bold red"), _unexpected(error))
@@ -65,9 +67,6 @@ def run(context: typer.Context, command: Callable[[], Coroutine[Any, Any, None]]
 
 
 def _run(command: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    import asyncio
-    import signal
-
     async def interruptible() -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -86,4 +85,4 @@ def _unexpected(error: Exception) -> str:
     from livedex.store.database import masked
 
     said = terminal.one_line(masked(str(error))) or "no message"
-    return f"{type(error).__name__}: {said}. livedex did not expect this; `livedex --debug ...` shows where it happened."
+    return f"{type(error).__name__}: {said}. livedex did not expect this; livedex --debug ... shows where it happened."

@@ -17,24 +17,28 @@ if TYPE_CHECKING:
 
 SNIPPET_CHARACTERS = 280
 
-View = Annotated[str, typer.Argument(help="The view, by its name in livedex.yaml.", show_default=False)]
+View = Annotated[str, typer.Argument(metavar="VIEW", help="The view, by its name in livedex.yaml.", show_default=False)]
 
 
 def search(
     context: typer.Context,
     view: View,
-    query: Annotated[str, typer.Argument(help="What to look for, in your own words.", show_default=False)],
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help="How many hits.")] = 10,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in your own words.")],
+    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="N", help="How many hits.")] = 10,
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", metavar="KEY=VALUE", help="Only documents with this metadata. A key given twice "
                      "accepts any of its values.", show_default=False),
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Measure every vector instead of asking the index.")] = False,
-    tenant: Annotated[str | None, typer.Option(help="On behalf of this tenant.", show_default=False)] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", metavar="", help="Measure every vector instead of asking the index.")
+    ] = False,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="TENANT", help="On behalf of this tenant.", show_default=False)
+    ] = None,
     principals: Annotated[
         list[str] | None,
-        typer.Option("--principal", help="On behalf of this user or group; repeatable.", show_default=False),
+        typer.Option("--principal", metavar="NAME", help="On behalf of this user or group; repeatable."),
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -57,7 +61,7 @@ def search(
 def embed(
     context: typer.Context,
     view: View,
-    text: Annotated[str, typer.Argument(help="The text to embed as a query.", show_default=False)],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text to embed as a query.")],
     as_json: Json = False,
 ) -> None:
     """Embed a text with a view's model, for a search in plain SQL.
@@ -73,8 +77,8 @@ def embed(
             terminal.emit({"model": model, "embedding": vector})
         else:
             function = f"{view}_search" if schema == "public" else f"{schema}.{view}_search"
-            model_literal = "'" + model.replace("'", "''") + "'"
-            say(f"SELECT document_id, title, chunk_text FROM {function}('{vector}', {model_literal}, 5);")
+            quoted = model.replace("'", "''")
+            say(f"SELECT document_id, title, chunk_text FROM {function}('{vector}', '{quoted}', 5);")  # noqa: S608  # for people to paste; the view's name is checked
 
     run(context, command)
 

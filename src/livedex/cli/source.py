@@ -16,10 +16,13 @@ app = typer.Typer(help="Where documents come from.", no_args_is_help=True)
 @app.command()
 def resync(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The source, by its name in livedex.yaml.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The source, by its name in livedex.yaml.")],
     as_json: Json = False,
 ) -> None:
-    """Read a source again from the start, at the next sync or when up starts. What is unchanged is not embedded again."""
+    """Read a source again from the start, at the next sync or start of up.
+
+    What is unchanged is not embedded again.
+    """
 
     async def command() -> None:
         async with opened(context) as index:

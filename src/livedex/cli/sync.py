@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -55,7 +56,6 @@ def _show(counts: Mapping[str, Counts]) -> None:
 @asynccontextmanager
 async def _progress_shown(index: Index) -> AsyncIterator[None]:
     """Bars on stderr while the block runs, where that is a terminal."""
-    import asyncio
 
     if not terminal.err.is_terminal:
         yield
@@ -72,8 +72,6 @@ async def _progress_shown(index: Index) -> AsyncIterator[None]:
 
 
 async def _keep_drawing(index: Index, bars: Progress) -> None:
-    import asyncio
-
     tasks: dict[str, TaskID] = {}
     while True:
         for view in await index.progress():

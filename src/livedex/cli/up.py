@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,14 +15,12 @@ from livedex.cli.running import Json, opened, run
 from livedex.errors import LivedexError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from livedex.app import Index
     from livedex.status import Status
 
 LOOK_SECONDS = 1.0
 
-_STYLES = {"error": "red", "recovered": "green", "quarantined": "yellow"}
+_STYLES = {"error": "red", "recovered": "green", "quarantined": "yellow", "quarantine": "yellow"}
 
 
 def up(context: typer.Context, as_json: Json = False) -> None:
@@ -31,11 +31,9 @@ def up(context: typer.Context, as_json: Json = False) -> None:
     """
 
     async def command() -> None:
-        import asyncio
-
         stop = asyncio.Event()
-        _stop_on_signals(stop)
         events = Events(as_json)
+        _stop_on_signals(stop, events)
         async with opened(context) as index:
             events.started(index)
             watching = asyncio.create_task(_watch(index, events))
@@ -44,7 +42,9 @@ def up(context: typer.Context, as_json: Json = False) -> None:
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
-        events.tell("stopped", "stopped; what was captured is searchable")
+            waiting = sum(view.waiting for view in await index.progress())
+        rest = f"{terminal.counted(waiting, 'document')} wait for the next start" if waiting else "nothing waits"
+        events.tell("stopped", f"stopped; {rest}", waiting=waiting)
 
     run(context, command)
 
@@ -55,7 +55,7 @@ class Events:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._failing: dict[str, str] = {}
-        self._quarantined: set[int] = set()
+        self._quarantined: set[int] | None = None
 
     @property
     def failing(self) -> frozenset[str]:
@@ -89,29 +89,31 @@ class Events:
         self.tell("recovered", f"{worker}: works again", worker=worker)
 
     def quarantined(self, rows: list[dict[str, Any]]) -> None:
+        """Of what is in quarantine at the start, only how much it is."""
+        if self._quarantined is None:
+            self._quarantined = {row["quarantine_id"] for row in rows}
+            if rows:
+                text = f"{terminal.counted(len(rows), 'document')} in quarantine. See: livedex quarantine list"
+                self.tell("quarantine", text, documents=len(rows))
         for row in rows:
             number = row["quarantine_id"]
             if number not in self._quarantined:
                 self._quarantined.add(number)
-                self.tell(
-                    "quarantined",
-                    f"{row['source']}: {row['document_id']} is in quarantine: {row['reason']} "
-                    f"See: livedex quarantine show {number}",
-                    number=number, source=row["source"], document_id=row["document_id"], reason=row["reason"],
-                )  # fmt: skip
+                what = {name: row[name] for name in ("quarantine_id", "source", "document_id", "reason")}
+                text = f"{row['source']}: {row['document_id']} is set aside. See: livedex quarantine show {number}"
+                self.tell("quarantined", text, **what)
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    import asyncio
-    import signal
-
+def _stop_on_signals(stop: asyncio.Event, events: Events) -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
     def finish(cancel: Callable[[], Any]) -> None:
         if stop.is_set():
             cancel()
+            return
         stop.set()
+        events.tell("stopping", "finishing what was captured; a second signal ends at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, finish, task.cancel)
@@ -119,7 +121,6 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 async def _watch(index: Index, events: Events) -> None:
     """Notice what no worker reports: that a load is done, that a failure is over, that a document was set aside."""
-    import asyncio
 
     waiting = set(index.settings.views)
     while True:

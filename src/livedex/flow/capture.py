@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from livedex.clock import Clock
 from livedex.faults import Faults
 from livedex.ports import Changes, Heartbeat, SnapshotFinished, SnapshotRows, SnapshotStarted, Source
 from livedex.store.catalog import PartitionRow
 from livedex.store.documents import Log
 
 
-async def capture(source: Source, partition: str, stored: PartitionRow, log: Log, faults: Faults) -> None:
+ACKNOWLEDGE_SECONDS = 0.1
+
+
+async def capture(source: Source, partition: str, stored: PartitionRow, log: Log, clock: Clock, faults: Faults) -> None:
     """Follow one partition of a source, for ever.
 
-    Safe to kill at any point: rows are committed with their position, and a position is acknowledged after that. What
-    was not committed is sent again; what was is recognised.
+    Safe to kill at any point: rows are committed with their position, and a position is acknowledged when they are
+    durable. What was not committed is sent again; what was is recognised. Acknowledgements are gathered: one may wait
+    for the next change or heartbeat.
     """
-    epoch, tables = stored.epoch, ()
+    acknowledged = clock.monotonic()
+    epoch = stored.epoch
+    tables: tuple[str, ...] = ()
     async for event in source.open(partition, stored.position):
         await faults.reach("capture.received")
         match event:
@@ -36,5 +43,9 @@ async def capture(source: Source, partition: str, stored: PartitionRow, log: Log
                 await log.append_staged(epoch, event.position, event.time)
             case Changes():
                 await log.append(event.changes, epoch, event.position, event.time)
+        if isinstance(event, Changes) and clock.monotonic() - acknowledged < ACKNOWLEDGE_SECONDS:
+            continue
+        await log.flush()
         await faults.reach("capture.before_acknowledge")
         await source.acknowledge(event.position)
+        acknowledged = clock.monotonic()

@@ -41,10 +41,11 @@ async def embed_missing(
     embedded = Embedded()
     waiting = dict(texts)
     while waiting:
-        claimed = await shard.claim_texts(list(waiting))
-        known = await shard.known_vectors(list(waiting))
+        claimed, known = await shard.claim_texts(list(waiting))
         embedded.vectors |= known
-        ours = {text_hash: text for text_hash, text in waiting.items() if text_hash in claimed and text_hash not in known}
+        ours = {
+            text_hash: text for text_hash, text in waiting.items() if text_hash in claimed and text_hash not in known
+        }
         await _make(ours, embedded, shard, embedder, clock, backoff)
         waiting = {h: text for h, text in waiting.items() if h not in claimed and h not in known}
         if waiting:
@@ -133,5 +134,7 @@ def _checked(vectors: Vectors, count: int, embedder: Embedder) -> Vectors:
             "Set `dimensions` to what the model gives; nothing was stored."
         )
     if not np.isfinite(vectors).all():
-        raise EmbedderMisconfigured(f"{embedder.identity.model} returned a vector that is not finite; nothing was stored.")
+        raise EmbedderMisconfigured(
+            f"{embedder.identity.model} returned a vector that is not finite; nothing was stored."
+        )
     return vectors

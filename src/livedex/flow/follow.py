@@ -7,11 +7,12 @@ ordinary path: claim, read the stored position, go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 
 from livedex.clock import Backoff, Clock
 from livedex.errors import (
@@ -31,7 +32,7 @@ from livedex.ports import Source
 from livedex.store.catalog import Catalog
 from livedex.store.chunks import Shard
 from livedex.store.database import Database, translate
-from livedex.store.documents import Log
+from livedex.store.documents import Log, hear
 from livedex.store.entries import SourceRow
 from livedex.store.generations import GenerationTables
 from livedex.store.leases import Lease, acquire, release, renew
@@ -41,6 +42,8 @@ FOR_A_PERSON = (SchemaChanged, SourceMisconfigured, PositionLost, EmbedderMiscon
 LOCKS_PER_GENERATION = 4096
 """Texts being embedded at once hold an advisory lock each; a server's default room is about 6,400."""
 IDLE_SECONDS = 1.0
+LOOK_SECONDS = 0.1
+"""How long a shard that was told of nothing waits before it looks how far the log goes."""
 STANDBY_SECONDS = 1.0
 
 
@@ -58,6 +61,23 @@ class Signal:
         return self._event
 
 
+class LogSignal:
+    """Tells shards that documents in their slots changed. The others look by themselves, a moment later: all that is
+    new to them is how far the log goes."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[int, int], Signal] = {}
+
+    def of(self, shards: int, shard: int) -> Signal:
+        """The signal of one shard out of so many."""
+        return self._waiting.setdefault((shards, shard), Signal())
+
+    def ring(self, slots: Collection[int]) -> None:
+        for (shards, shard), signal in self._waiting.items():
+            if any(slot % shards == shard for slot in slots):
+                signal.ring()
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """What all workers of a process share. `report` is told of every failure, by the name of the worker."""
@@ -67,7 +87,7 @@ class Workshop:
     owner: str
     clock: Clock
     faults: Faults
-    log_changed: Signal
+    log_changed: LogSignal
     applied: Signal
     report: Callable[[str, LivedexError], None]
     backoff: Backoff = Backoff()
@@ -81,7 +101,8 @@ async def follow_source(shop: Workshop, source: Source, row: SourceRow, partitio
         stored = await shop.catalog.partition(row, partition)
         log = Log(connection, row, partition, lease, shop.faults, committed=shop.log_changed.ring)
         with translate():
-            await capture(source, partition, stored, log, shop.faults)
+            await Log.prepare(connection)
+            await capture(source, partition, stored, log, shop.clock, shop.faults)
 
     async def note(error: LivedexError) -> None:
         if isinstance(error, FOR_A_PERSON):
@@ -104,17 +125,21 @@ async def follow_shard(
 
     async def work(connection: AsyncConnection[Any], lease: Lease) -> None:
         with translate():
-            await connection.execute("SET synchronous_commit = off")
+            await Shard.prepare(connection)
             shard = Shard(connection, generation, shard_number, mappings, lease, shop.faults)
             await shard.refresh_sharing()
             most = LOCKS_PER_GENERATION // generation.shards
+            signal = shop.log_changed.of(generation.shards, shard_number)
+            renewed = shop.clock.monotonic()
             follower = Follower(await shard.cursor(), Pace(most_texts=most, texts=min(256, most)))
             while True:
-                changed = shop.log_changed.next()
+                changed = signal.next()
                 await materialize(shard, follower, parts)
                 shop.applied.ring()
-                if not await _rung(changed, IDLE_SECONDS):
+                await _rung(changed, LOOK_SECONDS)
+                if shop.clock.monotonic() - renewed > lease.seconds / 4:
                     await renew(connection, lease)
+                    renewed = shop.clock.monotonic()
 
     async def note(error: LivedexError) -> None:
         async with shop.database.connection() as connection:
@@ -146,12 +171,14 @@ async def listen(shop: Workshop) -> None:
     while True:
         try:
             connection = await shop.database.connect()
-            async with connection:
+            try:
                 with translate():
-                    await connection.execute("LISTEN livedex_log")
-                    async for _ in connection.notifies():
+                    async for news in hear(connection):
                         failures = 0
-                        shop.log_changed.ring()
+                        if news.owner != shop.owner:
+                            shop.log_changed.ring(news.slots)
+            finally:
+                await connection.close()
         except LivedexError as error:
             failures += 1
             shop.report("listener", error)
@@ -171,7 +198,7 @@ async def _keep(
         started = shop.clock.monotonic()
         try:
             connection = await shop.database.connect()
-            async with connection:
+            try:
                 lease = await acquire(connection, resource, shop.owner)
                 if lease is None:
                     failures = 0
@@ -181,6 +208,8 @@ async def _keep(
                     await work(connection, lease)
                 finally:
                     await _give_back(connection, lease)
+            finally:
+                await connection.close()
         except LivedexError as error:
             # A worker that ran well for a while before it failed begins with the shortest wait again.
             failures = 1 if shop.clock.monotonic() - started > shop.backoff.most else failures + 1
@@ -191,13 +220,12 @@ async def _keep(
 
 
 async def _give_back(connection: AsyncConnection[Any], lease: Lease) -> None:
-    if not connection.closed and not connection.broken:
+    """Let others have it at once. A connection that was interrupted takes its lease with it when it is closed."""
+    if connection.info.transaction_status is TransactionStatus.IDLE:
         await asyncio.shield(release(connection, lease))
 
 
-async def _note(
-    shop: Workshop, name: str, note: Callable[[LivedexError], Any], error: LivedexError
-) -> None:
+async def _note(shop: Workshop, name: str, note: Callable[[LivedexError], Any], error: LivedexError) -> None:
     try:
         await note(error)
     except LivedexError as second:

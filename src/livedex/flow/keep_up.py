@@ -177,7 +177,7 @@ async def _reached(shop: Workshop, work: Work, targets: Mapping[str, Mapping[str
     for built in work.built:
         names = [by_id[source_id] for source_id in built.generation.source_ids]
         marks = await shop.catalog.marks(built.generation)
-        for mark in view_watermarks(marks, names, built.generation.shards):
+        for mark in view_watermarks(marks.marks, names, built.generation.shards):
             source = by_name[mark.source]
             if not all(source.reached(mark.position, target) for target in targets[mark.source].values()):
                 return False

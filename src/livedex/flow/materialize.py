@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -14,8 +14,8 @@ from livedex.flow.embed import Embedded, embed_missing
 from livedex.model import Chunk
 from livedex.ports import Chunker, Embedder
 from livedex.rules.diff import Plan, Recorded, plan
-from livedex.store.chunks import Shard
 from livedex.store.chunk_rows import Applied, Batch, LogDocument, Outcome
+from livedex.store.chunks import Shard
 
 READ_BYTES = 16 * 2**20
 INLINE_BYTES = 32 * 2**10
@@ -109,8 +109,7 @@ async def _prepare(
     """Cut, compare and embed as much of a batch as fits one transaction."""
     if not batch.documents:
         return batch, (), Embedded()
-    applied, recorded = await shard.recorded([row.document.document for row in batch.documents])
-    outcomes = await _on_thread_if_large(batch, lambda: _plan_all(batch, applied, recorded, parts))
+    outcomes = await _plan_all(batch, parts)
     batch = batch.first(_affordable(outcomes, most_texts))
     outcomes = outcomes[: len(batch.documents)]
     texts = {text_hash: chunk.embedded_text for o in outcomes for chunk, text_hash in o.plan.insert}
@@ -122,19 +121,16 @@ async def _prepare(
     return batch, outcomes, embedded
 
 
-async def _on_thread_if_large(batch: Batch, work: Callable[[], list[Outcome]]) -> list[Outcome]:
+async def _plan_all(batch: Batch, parts: Parts) -> list[Outcome]:
+    def work() -> list[Outcome]:
+        return [
+            _plan_one(row, batch.applied.get(row.document.document), batch.recorded[row.document.document], parts)
+            for row in batch.documents
+        ]
+
     if sum(row.content_bytes for row in batch.documents) < INLINE_BYTES:
         return work()
     return await asyncio.to_thread(work)
-
-
-def _plan_all(
-    batch: Batch, applied: dict[int, Applied], recorded: dict[int, list[Recorded]], parts: Parts
-) -> list[Outcome]:
-    return [
-        _plan_one(row, applied.get(row.document.document), recorded[row.document.document], parts)
-        for row in batch.documents
-    ]
 
 
 def _plan_one(row: LogDocument, applied: Applied | None, recorded: Sequence[Recorded], parts: Parts) -> Outcome:

@@ -59,13 +59,13 @@ def plan(wanted: Sequence[tuple[Chunk, bytes]], recorded: Sequence[Recorded]) ->
     move: list[tuple[int, Chunk]] = []
     kept = 0
     for chunk, text_hash in wanted:
-        row = _claim(standing, text_hash)
-        if row is None:
+        same = _claim(standing, text_hash)
+        if same is None:
             insert.append((chunk, text_hash))
-        elif row.stands_like(chunk):
+        elif same.stands_like(chunk):
             kept += 1
         else:
-            move.append((row.chunk, chunk))
+            move.append((same.chunk, chunk))
     drop = tuple(row.chunk for rows in standing.values() for row in rows)
     return Plan(tuple(insert), tuple(move), drop, kept)
 

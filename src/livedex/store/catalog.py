@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection, sql
@@ -14,9 +13,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from livedex.model import Generation, ModelIdentity, Recipe, TableMapping
-from livedex.rules.freshness import ShardMark
 from livedex.store.database import Database
 from livedex.store.entries import SourceRow
+from livedex.store.marks import Marks
 from livedex.store.statements import Statements, load
 
 SQL = load("catalog")
@@ -105,13 +104,8 @@ class Catalog:
         """Every generation that follows the log."""
         return [_generation(row) for row in await self._rows("generations")]
 
-    async def marks(self, generation: Generation) -> list[ShardMark]:
-        return [ShardMark(**row) for row in await self._rows("marks", generation=generation.generation)]
-
-    async def capturing(self, generation: Generation) -> tuple[bool, datetime]:
-        """Whether all its sources are being followed, and the store's time."""
-        row = await self._row("capturing", source_ids=list(generation.source_ids))
-        return row["capturing"], row["now"]
+    async def marks(self, generation: Generation) -> Marks:
+        return Marks.of(await self._rows("marks", generation=generation.generation))
 
     async def counters(self, generation: Generation) -> dict[str, int]:
         """Totals since the generation was made: added, updated, deleted, texts_embedded, chunks_inserted; and as of
@@ -142,7 +136,7 @@ class Catalog:
         """Send documents through the log again."""
         async with self._database.transaction() as connection:
             await connection.execute(load("log")["touch"], {"documents": list(documents)})
-            await connection.execute(load("log")["notify"])
+            await connection.execute(load("log")["notify"], {"news": " "})
 
     async def prune(self) -> None:
         """What is kept for a time: lag samples 7 days, resting vectors 30; and room for the history's next weeks."""
@@ -221,7 +215,10 @@ def _mapping(stored: Mapping[str, Any]) -> dict[str, TableMapping]:
 
 async def _index_metadata(connection: AsyncConnection[Any], column: str) -> None:
     digest = hashlib.blake2b(column.encode(), digest_size=6).hexdigest()
-    for name, index in (("metadata_index", f"documents_metadata_{digest}"), ("metadata_statistics", f"metadata_{digest}")):
+    for name, index in (
+        ("metadata_index", f"documents_metadata_{digest}"),
+        ("metadata_statistics", f"metadata_{digest}"),
+    ):
         statement = sql.SQL(SQL[name]).format(index=sql.Identifier(index), name=sql.Literal(column))
         await connection.execute(statement)
 

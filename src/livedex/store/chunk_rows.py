@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livedex.model import Chunk, Document
-from livedex.rules.diff import Plan
+from livedex.rules.diff import Plan, Recorded
 
 Vector = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
@@ -38,11 +39,24 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """Which version of a document is searchable."""
+
+    document: int
+    version: str
+    content_hash: bytes
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """Documents after `after`, in log order. `end` is where the cursor may go once they are applied; `positions` are
-    set only when that is the end of the log, and then hold for it."""
+    """Documents after `after`, in log order, with what is searchable of them: `applied` and `recorded` by document.
+    `end` is where the cursor may go once they are applied; `positions` are set only when that is the end of the log,
+    and then hold for it."""
 
     documents: tuple[LogDocument, ...]
+    applied: Mapping[int, Applied]
+    recorded: Mapping[int, Sequence[Recorded]]
     after: int
     end: int
     positions: tuple[Position, ...]
@@ -56,17 +70,7 @@ class Batch:
         if count == len(self.documents):
             return self
         kept = self.documents[:count]
-        return type(self)(kept, self.after, kept[-1].document.seq, ())
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """Which version of a document is searchable."""
-
-    document: int
-    version: str
-    content_hash: bytes
-    chunks: int
+        return replace(self, documents=kept, end=kept[-1].document.seq, positions=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +84,19 @@ class Outcome:
     refusal: tuple[str, str] | None = None
 
 
-def chunk_row(number: int, document: int, chunk: Chunk, text_hash: bytes) -> tuple[Any, ...]:
-    """Columns of `copy_chunks`."""
-    return (
-        number,
-        document,
-        chunk.index,
-        chunk.start,
-        chunk.end,
-        list(chunk.heading_path),
-        chunk.section_type,
-        chunk.text,
-        text_hash,
-    )
+def chunk_row(number: int, document: int, chunk: Chunk, text_hash: bytes) -> dict[str, Any]:
+    """Columns of `insert_chunks`; their values, in order, are those of `copy_chunks`."""
+    return {
+        "chunk": number,
+        "document": document,
+        "index": chunk.index,
+        "start": chunk.start,
+        "end": chunk.end,
+        "heading_path": list(chunk.heading_path),
+        "section_type": chunk.section_type,
+        "text": chunk.text,
+        "text_hash": text_hash,
+    }
 
 
 def move_row(number: int, chunk: Chunk) -> dict[str, Any]:

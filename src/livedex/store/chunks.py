@@ -7,26 +7,40 @@ server crash, batch and cursor are lost together, and the log has both again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
-from livedex.errors import DocumentError, LeaseLost
+from livedex.errors import DocumentError
 from livedex.faults import Faults
 from livedex.model import Document, Generation, TableMapping
 from livedex.rules.diff import Recorded
 from livedex.rules.mapping import render
 from livedex.store.chunk_rows import (
-    Applied, Batch, LogDocument, Outcome, Position, Vector, applied_row, chunk_row, lag_row, move_row, position_row,
+    Applied,
+    Batch,
+    LogDocument,
+    Outcome,
+    Position,
+    Vector,
+    applied_row,
+    chunk_row,
+    lag_row,
+    move_row,
+    position_row,
     refused_row,
 )
 from livedex.store.leases import Lease
-from livedex.store.statements import Statements
+from livedex.store.statements import Statements, load
 
 STATEMENTS = Statements("chunks")
 CHUNKS_PER_BLOCK = 1000
+FEW_CHUNKS = 32
+"""Up to so many are inserted together with the rest of a batch; copying more is faster, but takes more journeys."""
+
 
 class Shard:
     """A shard's store, on the lease holder's own connection (autocommit)."""
@@ -50,61 +64,56 @@ class Shard:
         self._sharing = {generation.generation}
         self._numbers: list[int] = []
 
+    @staticmethod
+    async def prepare(connection: AsyncConnection[Any]) -> None:
+        """Set a connection up for a shard's work."""
+        for name in ("prepare_worker", "commit_asynchronously"):
+            await connection.execute(load("session")[name])
+
     async def cursor(self) -> int:
         return int((await self._rows("cursor"))[0]["seq"])
 
     async def read(self, after: int, *, limit: int, max_bytes: int) -> Batch:
-        """Up to `limit` documents and `max_bytes` of content after a cursor; at least one if there is any."""
-        async with self._connection.pipeline(), self._connection.transaction():
-            await self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            rows_cursor = self._connection.cursor(row_factory=dict_row)
-            await rows_cursor.execute(
-                self._sql["read_after"], self._values(after=after, limit=limit, bytes=max_bytes)
-            )  # fmt: skip
-            end_cursor = self._connection.cursor(row_factory=dict_row)
-            await end_cursor.execute(self._sql["log_end"], self._values())
-            rows, ends = await rows_cursor.fetchall(), await end_cursor.fetchall()
-        head = int(ends[0]["seq"])
-        documents = [self._document(row) for row in rows]
-        full = len(rows) == limit or sum(row["content_bytes"] for row in rows) >= max_bytes
-        if not full:
-            positions = tuple(_position(row) for row in ends if row["partition"] is not None)
-            return Batch(tuple(documents), after, head, positions)
-        documents = _whole_transactions(documents)
-        return Batch(tuple(documents), after, documents[-1].document.seq, ())
+        """Up to `limit` documents and `max_bytes` of content after a cursor, at least one if there is any, and what is
+        searchable of them; all in one snapshot and one journey."""
+        values = self._values(after=after, limit=limit, bytes=max_bytes)
+        connection = self._connection
+        async with connection.pipeline(), connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            read, end, applied, recorded = (connection.cursor(row_factory=tuple_row) for _ in range(4))
+            await read.execute(self._sql["read_after"], values)
+            await end.execute(self._sql["log_end"], values)
+            await applied.execute(self._sql["applied_after"], values)
+            await recorded.execute(self._sql["recorded_after"], values)
+            rows, ends = await read.fetchall(), await end.fetchall()
+            searchable = {row[0]: Applied(*row) for row in await applied.fetchall()}
+            standing = await recorded.fetchall()
+        head = int(ends[0][0])
+        documents = [self._document(*row) for row in rows]
+        chunks = _by_document(documents, standing)
+        full = len(rows) == limit or sum(row.content_bytes for row in documents) >= max_bytes
+        if full:
+            documents = _whole_transactions(documents)
+            return Batch(tuple(documents), searchable, chunks, after, documents[-1].document.seq, ())
+        positions = tuple(Position(*row[1:]) for row in ends if row[1] is not None)
+        return Batch(tuple(documents), searchable, chunks, after, head, positions)
 
-    async def recorded(self, documents: Sequence[int]) -> tuple[dict[int, Applied], dict[int, list[Recorded]]]:
-        """What is searchable of some documents now, and their chunks without text."""
-        keys = self._values(documents=list(documents))
+    async def claim_texts(self, hashes: Sequence[bytes]) -> tuple[set[bytes], dict[bytes, Vector]]:
+        """Those of the texts that nobody else is embedding, which are ours until `release_texts`; and the vectors that
+        some live generation of the same model has, or that rest."""
+        values = self._values(text_hashes=list(hashes))
+        parts = [STATEMENTS.for_schema(f"livedex_g{number}")["known_in_generation"] for number in sorted(self._sharing)]
+        known = " UNION ALL ".join([*parts, self._sql["known_resting"]])
+        # Two statements: the second sees what was committed before the claims were ours.
         async with self._connection.pipeline():
-            applied_cursor = self._connection.cursor(row_factory=class_row(Applied))
-            await applied_cursor.execute(self._sql["applied"], keys)
-            chunk_cursor = self._connection.cursor()
-            await chunk_cursor.execute(self._sql["recorded"], keys)
-            applied = {row.document: row for row in await applied_cursor.fetchall()}
-            chunks: dict[int, list[Recorded]] = {document: [] for document in documents}
-            for document, chunk, text_hash, index, start, end, headings, kind in await chunk_cursor.fetchall():
-                row = Recorded(chunk, bytes(text_hash), index, start, end, tuple(headings), kind)
-                chunks[document].append(row)
-        return applied, chunks
-
-    async def claim_texts(self, hashes: Sequence[bytes]) -> set[bytes]:
-        """Those of the texts that nobody else is embedding; they are ours until `release_texts`."""
-        rows = await self._rows("claim_texts", text_hashes=list(hashes))
-        return {bytes(row["text_hash"]) for row in rows}
+            claims, vectors = self._connection.cursor(), self._connection.cursor(binary=True)
+            await claims.execute(self._sql["claim_texts"], values)
+            await vectors.execute(known, values)
+            claimed = {bytes(text_hash) for (text_hash,) in await claims.fetchall()}
+            return claimed, {bytes(text_hash): vector for text_hash, vector in await vectors.fetchall()}
 
     async def release_texts(self) -> None:
         await self._execute("release_texts")
-
-    async def known_vectors(self, hashes: Sequence[bytes]) -> dict[bytes, Vector]:
-        """Vectors of texts that some live generation of the same model has, or that rest."""
-        if not hashes:
-            return {}
-        parts = [self._schema_sql(number)["known_in_generation"] for number in sorted(self._sharing)]
-        statement = " UNION ALL ".join([*parts, self._sql["known_resting"]])
-        async with self._connection.cursor() as cursor:
-            await cursor.execute(statement, self._values(text_hashes=list(hashes)), binary=True)
-            return {bytes(text_hash): embedding for text_hash, embedding in await cursor.fetchall()}
 
     async def refresh_sharing(self) -> None:
         """Look up again which live generations have vectors of our model."""
@@ -116,24 +125,35 @@ class Shard:
         await self._execute("rest", text_hashes=list(vectors), embeddings=list(vectors.values()))
 
     async def apply(
-        self, batch: Batch, outcomes: Sequence[Outcome], vectors: Mapping[bytes, Vector], embedded: int,
+        self,
+        batch: Batch,
+        outcomes: Sequence[Outcome],
+        vectors: Mapping[bytes, Vector],
+        embedded: int,
         rested: Sequence[bytes],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Make a batch searchable and move the cursor, in one transaction. Raises LeaseLost if it is not ours."""
-        await self._reserve(sum(len(outcome.plan.insert) for outcome in outcomes))
+        inserts = [
+            (o.source.document.document, chunk, text_hash) for o in outcomes for chunk, text_hash in o.plan.insert
+        ]
+        await self._reserve(len(inserts))
+        rows = [chunk_row(self._numbers.pop(), *insert) for insert in inserts]
+        embeddings = [vectors[row["text_hash"]] for row in rows]
         connection = self._connection
         async with connection.transaction():
-            await self._execute("hold", resource=self._lease.resource, epoch=self._lease.epoch, seconds=self._lease.seconds)
-            await self._insert(outcomes, vectors)
-            await self._faults.reach("materialize.half_written")
+            if len(rows) > FEW_CHUNKS:
+                await self._hold()
+                await self._copy(rows, embeddings)
             async with connection.pipeline():
+                if len(rows) <= FEW_CHUNKS:
+                    await self._hold()
+                    await self._insert(rows, embeddings)
+                await self._faults.reach("materialize.half_written")
                 await self._change(outcomes)
                 await self._mark(batch, outcomes)
                 if rested:
                     await self._execute("unrest", text_hashes=list(rested))
-                moved = await self._move_cursor(batch, outcomes, embedded)
-            if not moved:
-                raise LeaseLost(f"The cursor of {self._lease.resource} was moved by another worker.")
+                await self._execute("move_cursor", **_counts(batch, outcomes), embedded=embedded)
             await self._faults.reach("materialize.before_commit")
         await self._faults.reach("materialize.after_commit")
 
@@ -143,20 +163,28 @@ class Shard:
         values = {"generation": generation.generation, "shard": shard, "error": error}
         await connection.execute(STATEMENTS["note_cursor_error"], values)
 
-    async def _insert(self, outcomes: Sequence[Outcome], vectors: Mapping[bytes, Vector]) -> None:
-        rows = [(o.source.document.document, chunk, text_hash) for o in outcomes for chunk, text_hash in o.plan.insert]
-        if not rows:
-            return
-        numbered = [(self._numbers.pop(), *row) for row in rows]
+    async def _hold(self) -> None:
+        lease = self._lease
+        await self._execute("hold", resource=lease.resource, epoch=lease.epoch, seconds=lease.seconds)
+
+    async def _insert(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
+        if rows:
+            numbered = [
+                {**row, "ordinal": ordinal, "text_hash": "\\x" + row["text_hash"].hex()}
+                for ordinal, row in enumerate(rows, 1)
+            ]
+            await self._execute("insert_chunks", rows=Jsonb(numbered), embeddings=list(embeddings))
+
+    async def _copy(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
         cursor = self._connection.cursor()
         async with cursor.copy(self._sql["copy_chunks"]) as copy:
             copy.set_types(["int8", "int8", "int4", "int4", "int4", "text[]", "text", "text", "bytea"])
-            for number, document, chunk, text_hash in numbered:
-                await copy.write_row(chunk_row(number, document, chunk, text_hash))
+            for row in rows:
+                await copy.write_row(tuple(row.values()))
         async with cursor.copy(self._sql["copy_vectors"]) as copy:
             copy.set_types(["int8", "int8", "halfvec"])
-            for number, document, _, text_hash in numbered:
-                await copy.write_row((number, document, vectors[text_hash]))
+            for row, embedding in zip(rows, embeddings, strict=True):
+                await copy.write_row((row["chunk"], row["document"], embedding))
 
     async def _change(self, outcomes: Sequence[Outcome]) -> None:
         drops = [chunk for outcome in outcomes for chunk in outcome.plan.drop]
@@ -185,21 +213,6 @@ class Shard:
         if batch.positions:
             await self._execute("mark_watermarks", positions=Jsonb([position_row(p) for p in batch.positions]))
 
-    async def _move_cursor(self, batch: Batch, outcomes: Sequence[Outcome], embedded: int) -> bool:
-        done = [outcome for outcome in outcomes if outcome.refusal is None]
-        alive = [outcome for outcome in done if not outcome.source.document.deleted]
-        rows = await self._rows(
-            "move_cursor",
-            after=batch.after,
-            seq=batch.end,
-            added=sum(outcome.is_new for outcome in alive),
-            updated=sum(not outcome.is_new for outcome in alive),
-            deleted=sum(not outcome.is_new for outcome in done if outcome.source.document.deleted),
-            embedded=embedded,
-            inserted=sum(len(outcome.plan.insert) for outcome in outcomes),
-        )
-        return len(rows) == 1
-
     async def _reserve(self, count: int) -> None:
         missing = count - len(self._numbers)
         if missing > 0:
@@ -208,30 +221,42 @@ class Shard:
             numbers = [number for start in starts for number in range(start, start + CHUNKS_PER_BLOCK)]
             self._numbers = sorted([*self._numbers, *numbers], reverse=True)
 
-    def _document(self, row: Mapping[str, Any]) -> LogDocument:
-        source, mapping = self._mappings[row["source_id"]]
-        deleted = row["deleted"]
-        content = "" if deleted else _content(mapping[row["collection"]], row["raw"])
-        document = Document(
-            document=row["document"],
+    def _document(
+        self,
+        document: int,
+        source_id: int,
+        collection: str,
+        document_id: str,
+        seq: int,
+        commit_seq: int,
+        version: str,
+        title: str,
+        deleted: bool,
+        content_hash: bytes,
+        content_bytes: int,
+        source_position: str | None,
+        source_time: datetime | None,
+        captured_at: datetime,
+        raw: Mapping[str, Any] | None,
+    ) -> LogDocument:
+        """A row of `read_after`."""
+        source, mapping = self._mappings[source_id]
+        content = "" if raw is None else _content(mapping[collection], raw)
+        value = Document(
+            document=document,
             source=source,
-            table=row["collection"],
-            document_id=row["document_id"],
-            seq=row["seq"],
-            version=row["version"],
-            title=row["title"],
+            table=collection,
+            document_id=document_id,
+            seq=seq,
+            version=version,
+            title=title,
             content=content,
             deleted=deleted,
-            source_position=row["source_position"],
-            source_time=row["source_time"],
-            captured_at=row["captured_at"],
+            source_position=source_position,
+            source_time=source_time,
+            captured_at=captured_at,
         )
-        return LogDocument(
-            document, row["source_id"], row["commit_seq"], bytes(row["content_hash"]), row["content_bytes"]
-        )
-
-    def _schema_sql(self, generation: int) -> Mapping[str, str]:
-        return STATEMENTS.for_schema(f"livedex_g{generation}")
+        return LogDocument(value, source_id, commit_seq, bytes(content_hash), content_bytes)
 
     async def _execute(self, name: str, **values: Any) -> None:
         await self._connection.execute(self._sql[name], self._values(**values))
@@ -260,10 +285,27 @@ def _content(mapping: TableMapping, raw: Mapping[str, Any]) -> str:
         return ""  # Capture refused it and says so in quarantine; until it is mended it has nothing to show.
 
 
-def _position(row: Mapping[str, Any]) -> Position:
-    return Position(
-        row["source_id"], row["partition"], row["position"], row["position_time"], row["position_serial"]
-    )
+def _by_document(documents: Sequence[LogDocument], rows: Sequence[tuple[Any, ...]]) -> dict[int, list[Recorded]]:
+    chunks: dict[int, list[Recorded]] = {row.document.document: [] for row in documents}
+    for document, chunk, text_hash, index, start, end, headings, section_type in rows:
+        # The byte limit of a batch may have left out a document whose chunks were read.
+        if document in chunks:
+            row = Recorded(chunk, bytes(text_hash), index, start, end, tuple(headings), section_type)
+            chunks[document].append(row)
+    return chunks
+
+
+def _counts(batch: Batch, outcomes: Sequence[Outcome]) -> dict[str, int]:
+    done = [outcome for outcome in outcomes if outcome.refusal is None]
+    alive = [outcome for outcome in done if not outcome.source.document.deleted]
+    return {
+        "after": batch.after,
+        "seq": batch.end,
+        "added": sum(outcome.is_new for outcome in alive),
+        "updated": sum(not outcome.is_new for outcome in alive),
+        "deleted": sum(not outcome.is_new for outcome in done if outcome.source.document.deleted),
+        "inserted": sum(len(outcome.plan.insert) for outcome in outcomes),
+    }
 
 
 def _whole_transactions(documents: list[LogDocument]) -> list[LogDocument]:

@@ -49,7 +49,7 @@ def translate() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        said = masked(str(error).strip())
+        said = " ".join(masked(str(error)).split()).rstrip(".?")
         if error.sqlstate == LEASE_LOST:
             raise LeaseLost(said) from error
         if isinstance(error, psycopg.errors.DiskFull):

@@ -3,15 +3,19 @@
 Appending has three steps. `fold` says what a sequence of changes comes to; `resolve` compares that with what the log
 holds, before any lock, since one lease holder alone writes a partition's documents; the write takes the log's lock,
 hands out `seq` and commits together with the source position. Nothing waits for a source under that lock.
+
+Commits are not waited for: readers see them at once, `flush` makes them durable, and only then may a position be
+acknowledged. Should the server crash in between, the log and everything made from it go back to the same moment, and
+the source sends again what followed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
@@ -20,12 +24,14 @@ from psycopg.types.json import Jsonb
 from livedex.faults import Faults
 from livedex.model import Change, Op
 from livedex.rules.folding import Folded, fold
-from livedex.store.entries import Entry, Resolved, SourceRow, change_from_json, change_to_json, hashes, resolve
+from livedex.store.entries import SLOTS, Entry, Resolved, SourceRow, change_from_json, change_to_json, hashes, resolve
 from livedex.store.leases import Lease
 from livedex.store.statements import load
 
 SQL = load("log")
 EVERY_EPOCH = 2**31 - 1
+ALL_SLOTS = range(SLOTS)
+MOST_NAMED_SLOTS = 100
 STAGED_PART = 2000
 """Changes of a large transaction that are held in memory at a time."""
 
@@ -38,6 +44,31 @@ class Appended:
     unchanged: int
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """That a process wrote to the log: `slots` of the documents, all of them when there are too many to name."""
+
+    owner: str
+    slots: frozenset[int]
+
+    @property
+    def written(self) -> str:
+        named = "" if len(self.slots) > MOST_NAMED_SLOTS else ",".join(map(str, sorted(self.slots)))
+        return f"{self.owner} {named}"
+
+    @classmethod
+    def read(cls, written: str) -> Self:
+        owner, _, named = written.rpartition(" ")
+        return cls(owner, frozenset(map(int, named.split(","))) if named else frozenset(ALL_SLOTS))
+
+
+async def hear(connection: AsyncConnection[Any]) -> AsyncIterator[News]:
+    """What processes, this one included, write to the log from now on; endless."""
+    await connection.execute(SQL["listen"])
+    async for notification in connection.notifies():
+        yield News.read(notification.payload)
+
+
 class Log:
     """Appends for one partition of a source, on the lease holder's own connection (autocommit)."""
 
@@ -48,7 +79,7 @@ class Log:
         partition: str,
         lease: Lease,
         faults: Faults,
-        committed: Callable[[], None],
+        committed: Callable[[Collection[int]], None],
     ) -> None:
         self._connection = connection
         self._source = source
@@ -58,11 +89,22 @@ class Log:
         self._committed = committed
         self._staged = 0
 
+    @staticmethod
+    async def prepare(connection: AsyncConnection[Any]) -> None:
+        """Set a connection up for appending."""
+        for name in ("prepare_worker", "commit_asynchronously"):
+            await connection.execute(load("session")[name])
+
+    async def flush(self) -> None:
+        """Wait until everything that was appended is durable."""
+        async with self._connection.pipeline(), self._connection.transaction():
+            await self._execute("flush")
+
     async def append(self, changes: Sequence[Change], epoch: int, position: str, time: datetime) -> Appended:
         """Write whole source transactions and the position after them, in one transaction of the store."""
         folded = fold(changes)
         resolved = await self._resolve(folded)
-        async with self._commit():
+        async with self._commit({row["slot"] for row in resolved.rows}):
             await self._write(folded, resolved, epoch)
             await self._execute("advance", position=position, time=time)
         return _appended(changes, resolved)
@@ -184,15 +226,15 @@ class Log:
         return int(row["gone"])
 
     @asynccontextmanager
-    async def _commit(self) -> AsyncIterator[None]:
+    async def _commit(self, slots: Collection[int] = ALL_SLOTS) -> AsyncIterator[None]:
         """One transaction that only the lease holder completes, sent in one go; readers of the log are told."""
         lease = self._lease
         async with self._connection.pipeline(), self._connection.transaction():
             await self._execute("hold", resource=lease.resource, epoch=lease.epoch, seconds=lease.seconds)
             yield
-            await self._execute("notify")
+            await self._execute("notify", news=News(lease.owner, frozenset(slots)).written)
             await self._faults.reach("capture.before_commit")
-        self._committed()
+        self._committed(slots)
         await self._faults.reach("capture.after_commit")
 
     async def _execute(self, name: str, **values: Any) -> None:

@@ -18,12 +18,13 @@ from livedex.store.statements import load
 
 SQL = load("leases")
 LEASE_SECONDS = 20.0
-"""Longer than idle_in_transaction_session_timeout, so that a worker that froze in a transaction no longer holds locks."""
+"""Longer than idle_in_transaction_session_timeout: a worker that froze in a transaction holds no locks any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     resource: str
+    owner: str
     epoch: int
     seconds: float = LEASE_SECONDS
 
@@ -39,7 +40,7 @@ async def acquire(
             await cursor.execute(SQL["terminate_expired"], values)
             await cursor.execute(SQL["acquire"], values)
             row = await cursor.fetchone()
-    return None if row is None else Lease(resource, int(row["epoch"]), seconds)
+    return None if row is None else Lease(resource, owner, int(row["epoch"]), seconds)
 
 
 async def release(connection: AsyncConnection[Any], lease: Lease) -> None:

@@ -65,7 +65,7 @@ async def create_sql_view(database: Database, generation: Generation, schema: st
             except psycopg.errors.LockNotAvailable:
                 if attempt == LOCK_ATTEMPTS:
                     raise StoreError(
-                        f"Readers hold the SQL view {schema}.{generation.view} in open transactions; end them and start again."
+                        f"Readers hold the SQL view {schema}.{generation.view} in open transactions. End them and start again."
                     ) from None
                 await asyncio.sleep(0.05)
 
@@ -79,7 +79,9 @@ async def _replace(
             await connection.execute(create)
     except psycopg.errors.InvalidTableDefinition:
         # A declared metadata column is gone, which only a new view can express.
-        await connection.execute(_fill("drop_view", schema=sql.Identifier(schema), view=sql.Identifier(generation.view)))
+        await connection.execute(
+            _fill("drop_view", schema=sql.Identifier(schema), view=sql.Identifier(generation.view))
+        )
         await connection.execute(create)
     for statement in others:
         await connection.execute(statement)

@@ -1,4 +1,4 @@
-"""Ends a process, or a run within one, at a named point."""
+"""Ends or stops a process, or ends a run within one, at a named point."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ class KillAt:
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+class StopAt:
+    """Stops this process with SIGSTOP when a point is reached for the nth time, and goes on when somebody sends
+    SIGCONT. Passes as `livedex.faults.Faults`."""
+
+    def __init__(self, name: str, nth: int = 1) -> None:
+        self._name = name
+        self._left = nth
+
+    async def reach(self, name: str) -> None:
+        if name == self._name:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGSTOP)
 
 
 class Recorder:

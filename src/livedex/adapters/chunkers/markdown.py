@@ -5,15 +5,20 @@ section below them. Short neighbouring sections share a chunk, longer ones are c
 lines, then sentences, then words; fences, tables and list items stay whole where they fit. Every cut depends on the
 text near it (see `packing`), so a changed paragraph changes one chunk.
 
+What is embedded leaves out what says nothing: the targets of links, and white space beyond one blank or line end. It is
+also what is weighed. A third of a linked page's tokens are paths; without them chunks hold more text, the model sees
+less noise, and a page that moved changes no vector of the pages that link to it. `text` keeps every character.
+
 YAML front matter is in no chunk: it is metadata, and belongs to the parser that reads it as such. Every other character
-that is not white space (or the byte order mark) is in exactly one chunk. Link definitions and comments stay where they stand.
+that is not white space (or the byte order mark) is in exactly one chunk.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 from livedex.adapters.chunkers.markdown_blocks import Block, front_matter_end, with_uniform_line_ends
@@ -25,17 +30,29 @@ from livedex.errors import ConfigError
 from livedex.model import Chunk
 
 _WHOLE = frozenset({"code", "table"})
+_PROSE = frozenset({"text", "heading"})
 _BLOCK, _ITEM, _LINE, _SENTENCE = range(4)
 """Ranks of boundaries, best first: between blocks, list items, lines, sentences."""
 
 _LEAST_MAX_TOKENS = 16
 
+_LINK_TARGET = re.compile(r"\]\((?:[^()\s]|\([^()\s]{0,100}+\)){1,300}+(?:[ \t]++\"[^\"\n]{0,200}+\")?\)")
+
 
 class _Span(NamedTuple):
+    """`visible` is what the model may see of it: the text with other things blanked, before white space is folded."""
+
     start: int
     end: int
     path: tuple[str, ...]
     section_type: str
+    visible: str
+
+
+class _Weighed(NamedTuple):
+    section: Section
+    visible: str
+    weight: int
 
 
 class _Piece(NamedTuple):
@@ -47,22 +64,29 @@ class _Piece(NamedTuple):
 class MarkdownChunker:
     """Cuts Markdown at headings, then blocks, then inside blocks that are too long.
 
-    `max_tokens`: no chunk has more, by the estimate in `tokens`; the default suits models that read 256 tokens.
-    `min_tokens`: neighbouring sections that are shorter share a chunk, as long as they stand under the same heading;
-    and cuts inside a section do not leave less on either side where another cut is possible. 0 keeps all apart.
+    `max_tokens`: no chunk's embedded text has more, by the estimate in `tokens`; the default suits models that read
+    256 tokens. `min_tokens`: neighbouring sections that are shorter share a chunk, as long as they stand under the same
+    heading, and cuts inside a section leave no less on either side where another cut is possible. `link_targets`:
+    embed, and count, the targets of links too.
 
     Time and memory grow with the length of the document only, whatever stands in it. Never raises DocumentError.
     """
 
-    def __init__(self, max_tokens: int = 200, min_tokens: int = 50) -> None:
+    def __init__(self, max_tokens: int = 200, min_tokens: int = 50, *, link_targets: bool = False) -> None:
         if max_tokens < _LEAST_MAX_TOKENS:
             raise ConfigError(f"max_tokens is {max_tokens}; a chunk needs at least {_LEAST_MAX_TOKENS}.")
         if not 0 <= min_tokens <= max_tokens // 2:
-            raise ConfigError(f"min_tokens is {min_tokens}; it must be between 0 and half of max_tokens ({max_tokens}).")
-        self._recipe = {"kind": "markdown", "version": 1, "max_tokens": max_tokens, "min_tokens": min_tokens}
+            raise ConfigError(f"min_tokens is {min_tokens}; it must be from 0 to half of max_tokens, {max_tokens // 2}.")
         self._limit = max_tokens * UNITS_PER_TOKEN
         self._floor = min_tokens * UNITS_PER_TOKEN
-        self._fill = self._limit
+        self._link_targets = link_targets
+        self._recipe = {
+            "kind": "markdown",
+            "version": 1,
+            "max_tokens": max_tokens,
+            "min_tokens": min_tokens,
+            "link_targets": link_targets,
+        }
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -78,89 +102,120 @@ class MarkdownChunker:
         return chunks
 
     def _spans(self, text: str, start: int) -> Iterator[_Span]:
-        short: list[Section] = []
-        weights: list[int] = []
+        short: list[_Weighed] = []
         for section in sections(text, start):
-            weight = count_units(text[section.start : section.end])
-            joins = weight < self._floor
-            if short and not (joins and section.level >= short[0].level):
-                yield from self._grouped(text, short, weights)
-                short, weights = [], []
+            visible = text[section.start : section.end] if self._link_targets else _visible(text, section)
+            weighed = _Weighed(section, visible, count_units(visible))
+            joins = weighed.weight < self._floor
+            if short and not (joins and section.level >= short[0].section.level):
+                yield from self._grouped(short)
+                short = []
             if joins:
-                short.append(section)
-                weights.append(weight)
-            elif weight <= self._limit:
-                yield _Span(section.start, section.end, section.path, _main_type(section.blocks))
+                short.append(weighed)
+            elif weighed.weight <= self._limit:
+                yield _Span(section.start, section.end, section.path, _main_type(section.blocks), visible)
             else:
-                yield from self._split(text, section)
-        yield from self._grouped(text, short, weights)
+                yield from self._split(section, visible)
+        yield from self._grouped(short)
 
-    def _grouped(self, text: str, short: Sequence[Section], weights: Sequence[int]) -> Iterator[_Span]:
+    def _grouped(self, short: Sequence[_Weighed]) -> Iterator[_Span]:
         """Short neighbouring sections, several to a chunk."""
-        keys = [boundary_key(section.level, text, section.start) for section in short]
-        firsts = pack(weights, keys, self._fill, self._floor)
-        for first, end in _runs(firsts, len(short)):
-            group = short[first:end]
-            blocks = [block for section in group for block in section.blocks]
-            yield _Span(group[0].start, group[-1].end, _shared_path(group), _main_type(blocks))
+        keys = [boundary_key(section.level, visible, 0) for section, visible, _ in short]
+        firsts = pack([weight for *_, weight in short], keys, self._limit, self._floor)
+        for first, end in pairwise((*firsts, len(short))):
+            members = [section for section, *_ in short[first:end]]
+            blocks = [block for section in members for block in section.blocks]
+            visible = "\n\n".join(visible for _, visible, _ in short[first:end])
+            yield _Span(members[0].start, members[-1].end, _shared_path(members), _main_type(blocks), visible)
 
-    def _split(self, text: str, section: Section) -> Iterator[_Span]:
-        """A section that is too long, in several chunks."""
-        pieces = list(self._pieces(text, section))
-        starts = [section.start, *(piece.start for piece in pieces[1:]), section.end]
-        weights = [count_units(text[start:end]) for start, end in pairwise(starts)]
-        keys = [boundary_key(piece.rank, text, piece.start) for piece in pieces]
-        for first, end in _runs(pack(weights, keys, self._limit, self._floor), len(pieces)):
+    def _split(self, section: Section, visible: str) -> Iterator[_Span]:
+        """A section that is too long, in several chunks. Positions inside count from the section's start."""
+        blocks = [
+            block._replace(start=block.start - section.start, end=block.end - section.start) for block in section.blocks
+        ]
+        pieces = list(self._pieces(visible, blocks))
+        bounds = [0, *(piece.start for piece in pieces[1:]), len(visible)]
+        weights = [count_units(visible[start:end]) for start, end in pairwise(bounds)]
+        keys = [boundary_key(piece.rank, visible, piece.start) for piece in pieces]
+        for first, stop in pairwise((*pack(weights, keys, self._limit, self._floor), len(pieces))):
             types: Counter[str] = Counter()
-            for piece, weight in zip(pieces[first:end], weights[first:end], strict=True):
+            for piece, weight in zip(pieces[first:stop], weights[first:stop], strict=True):
                 types[piece.section_type] += weight
-            yield _Span(starts[first], starts[end], section.path, types.most_common(1)[0][0])
+            start, end = bounds[first], bounds[stop]
+            yield _Span(
+                section.start + start,
+                section.start + end,
+                section.path,
+                types.most_common(1)[0][0],
+                visible[start:end],
+            )
 
-    def _pieces(self, text: str, section: Section) -> Iterator[_Piece]:
+    def _pieces(self, visible: str, blocks: Sequence[Block]) -> Iterator[_Piece]:
         """What a section's chunks are put together from; each weighs at most the limit. The first piece of the body
         leaves room for the headings, which it is to carry."""
-        body = section.blocks[sum(block.level > 0 for block in section.blocks) :]
-        body_start = body[0].start if body else section.end
-        head = count_units(text[section.start : body_start])
+        body = blocks[sum(block.level > 0 for block in blocks) :]
+        headings = Block("heading", 0, body[0].start if body else len(visible))
+        head = count_units(visible[: headings.end])
         if head > self._limit // 2 or not body:
-            yield from self._cut(text, Block("heading", section.start, body_start), _BLOCK, self._limit)
+            yield from self._cut(visible, headings, _BLOCK, self._limit)
             head = 0
-        previous = Block("heading", section.start, body_start)
+        previous = headings
         for block in body:
-            weight = count_units(text[block.start : block.end])
+            weight = count_units(visible[block.start : block.end])
             if head and block.section_type in _WHOLE and self._limit - head < weight <= self._limit:
-                yield _Piece(section.start, _BLOCK, "heading")
+                yield _Piece(0, _BLOCK, "heading")
                 head = 0
-            rank = _LINE if block.nested else _ITEM if block.section_type == previous.section_type == "list" else _BLOCK
+            rank = _rank(previous, block)
             if weight <= self._limit - head:
                 yield _Piece(block.start, rank, block.section_type)
             else:
-                yield from self._cut(text, block, rank, self._limit - head)
+                yield from self._cut(visible, block, rank, self._limit - head)
             head = 0
             previous = block
 
-    def _cut(self, text: str, block: Block, rank: int, limit: int) -> Iterator[_Piece]:
+    def _cut(self, visible: str, block: Block, rank: int, limit: int) -> Iterator[_Piece]:
         """A block that is too long, by lines or, where lines mean nothing, by sentences."""
-        if block.section_type in ("text", "heading"):
-            lines: Iterable[tuple[int, int]] = [(block.start, block.end)]
-        else:
-            lines = _lines(text, block.start, block.end)
-        margin = _indent(text, block.start)
-        for start, end in lines:
+        margin = _indent(visible, block.start)
+        for start, end in _lines(visible, block):
             if start > block.start:
-                is_item = block.section_type == "list" and _indent(text, start) <= margin
-                rank = _ITEM if is_item and not block.nested else _LINE
-            for position in sentences(text, start, end, limit) if count_units(text[start:end]) > limit else (start,):
+                is_item = block.section_type == "list" and not block.nested and _indent(visible, start) <= margin
+                rank = _ITEM if is_item else _LINE
+            if count_units(visible[start:end]) <= limit:
+                yield _Piece(start, rank, block.section_type)
+                continue
+            for position in sentences(visible, start, end, limit):
                 yield _Piece(position, rank if position == start else _SENTENCE, block.section_type)
 
 
-def _runs(firsts: Sequence[int], end: int) -> Iterator[tuple[int, int]]:
-    return pairwise([*firsts, end])
+def _visible(text: str, section: Section) -> str:
+    """A section with the targets of its links blanked, outside of code, where brackets mean something else."""
+    if text.find("](", section.start, section.end) < 0:
+        return text[section.start : section.end]
+    parts: list[str] = []
+    position = section.start
+    for block in section.blocks:
+        if block.section_type == "code":
+            parts += (_without_targets(text[position : block.start]), text[block.start : block.end])
+            position = block.end
+    parts.append(_without_targets(text[position : section.end]))
+    return "".join(parts)
 
 
-def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end:
-        stop = text.find("\n", start, end) + 1 or end
+def _without_targets(text: str) -> str:
+    return _LINK_TARGET.sub(lambda found: "]" + " " * (len(found[0]) - 1), text)
+
+
+def _rank(previous: Block, block: Block) -> int:
+    if block.nested:
+        return _LINE
+    return _ITEM if previous.section_type == block.section_type == "list" else _BLOCK
+
+
+def _lines(visible: str, block: Block) -> Iterator[tuple[int, int]]:
+    start = block.start
+    while start < block.end:
+        is_prose = block.section_type in _PROSE
+        stop = block.end if is_prose else visible.find("\n", start, block.end) + 1 or block.end
         yield start, stop
         start = stop
 
@@ -180,26 +235,27 @@ def _main_type(blocks: Sequence[Block]) -> str:
     return lengths.most_common(1)[0][0]
 
 
-def _shared_path(group: Sequence[Section]) -> tuple[str, ...]:
-    """The headings that all sections of a group stand under."""
-    shared = group[0].path
-    for section in group[1:]:
-        agree = 0
-        for mine, theirs in zip(shared, section.path):
-            if mine != theirs:
-                break
-            agree += 1
-        shared = shared[:agree]
+def _shared_path(members: Sequence[Section]) -> tuple[str, ...]:
+    """The headings that all of them stand under."""
+    shared = members[0].path
+    for section in members[1:]:
+        agreeing = takewhile(lambda pair: pair[0] == pair[1], zip(shared, section.path, strict=False))
+        shared = tuple(title for title, _ in agreeing)
     return shared
 
 
 def _chunk(content: str, span: _Span, index: int) -> Chunk | None:
-    """None when there is nothing but white space, which a very long gap between two words can leave."""
+    """None where there is nothing but white space, which a very long gap between two words can leave."""
     text = content[span.start : span.end].rstrip()
-    body = text.lstrip()
-    if not body:
+    if not text:
         return None
-    gap = text[: len(text) - len(body)]
-    start = span.start + gap.rfind("\n") + 1   # an indentation stays
-    text = text[start - span.start :]
-    return Chunk(index, start, start + len(text), text, span.path, span.section_type, text)
+    start = span.start
+    if text[0].isspace():
+        blank = len(text) - len(text.lstrip())
+        skipped = max(text.rfind("\n", 0, blank), text.rfind("\r", 0, blank)) + 1  # an indentation stays
+        text = text[skipped:]
+        start += skipped
+    # One line, but for code: line ends of prose, tables and lists change with every reformatting and say no more than a
+    # blank does.
+    embedded = span.visible.strip("\n").rstrip() if span.section_type == "code" else " ".join(span.visible.split())
+    return Chunk(index, start, start + len(text), text, span.path, span.section_type, embedded)

@@ -28,41 +28,40 @@ _BULLET = r"[-*+](?=[\ \t\n]|\Z)"
 _ORDINAL = r"[0-9]{1,9}[.)](?=[\ \t\n]|\Z)"
 _RAW = r"<(?:!--|(?i:pre|script|style|textarea)\b)"
 
-_FIRST_LINE = re.compile(
-    rf"""(?P<indented>\ {{0,3}}(?:\ {{4}}|\t))
-    | {_SHALLOW}(?: (?P<heading>{_ATX})
-                  | (?P<fence>{_FENCE})
-                  | (?P<rule>{_RULE})
-                  | (?P<list>{_BULLET}|{_ORDINAL})
-                  | (?P<quote>>)
-                  | (?P<raw>{_RAW})
-                  | (?P<html></?[A-Za-z]|<[!?])
-                  | (?P<paragraph>) )""",
+
+def _lines_until(interruption: str) -> str:
+    """A line, whatever it is, and all after it up to one that is blank or starts like the interruption."""
+    return rf"{_LINE}(?:(?!{interruption}){_LINE})*+"
+
+
+_INDENTED = rf"{_SHALLOW}(?:\ {{4}}|\t)"
+_PARAGRAPH = _lines_until(rf"{_SHALLOW}(?:{_ATX}|{_FENCE}|{_RULE}|{_UNDERLINE}|{_BULLET}|1[.)][\ \t]|>|{_RAW})")
+_LIST = _lines_until(rf"\ ?(?:{_ATX}|{_RULE}|>)|[\ \t]*+(?:{_FENCE}|{_RAW})")
+_QUOTE = _lines_until(rf"{_SHALLOW}(?:{_ATX}|{_FENCE}|{_RULE}|{_BULLET}|{_ORDINAL})")
+_HTML = _lines_until(r"[^\S\n]*+\n")
+
+_BLOCK = re.compile(
+    rf"""(?: (?P<code>(?:{_INDENTED}{_LINE})++)
+           | (?={_SHALLOW}{_ATX})(?P<heading>{_LINE})
+           | (?P<fence>{_SHALLOW}{_FENCE})
+           | (?P<rule>{_SHALLOW}{_RULE})
+           | (?={_SHALLOW}(?:{_BULLET}|{_ORDINAL}))(?P<list>{_LIST})
+           | (?={_SHALLOW}>)(?P<quote>{_QUOTE})
+           | (?P<raw>{_SHALLOW}{_RAW})
+           | (?={_SHALLOW}<[A-Za-z/!?])(?P<html>{_HTML})
+           | (?P<paragraph>{_PARAGRAPH}) )
+         (?:[^\S\n]*+\n)*+""",
     re.VERBOSE,
 )
-
-
-def _lines_until(interruption: str) -> re.Pattern[str]:
-    """A line, whatever it is, and all after it up to one that is blank or starts like the interruption."""
-    return re.compile(rf"{_LINE}(?:(?!{interruption}){_LINE})*+", re.VERBOSE)
-
-
-_LINES = {
-    "heading": re.compile(_LINE),
-    "rule": re.compile(_LINE),
-    "paragraph": _lines_until(rf"{_SHALLOW}(?:{_ATX}|{_FENCE}|{_RULE}|{_UNDERLINE}|{_BULLET}|1[.)][\ \t]|>|{_RAW})"),
-    "list": _lines_until(rf"\ ?(?:{_ATX}|{_RULE}|>)|[\ \t]*+(?:{_FENCE}|{_RAW})"),
-    "quote": _lines_until(rf"{_SHALLOW}(?:{_ATX}|{_FENCE}|{_RULE}|{_BULLET}|{_ORDINAL})"),
-    "html": _lines_until(r"[^\S\n]*+\n"),
-    "indented": re.compile(rf"(?:{_SHALLOW}(?:\ {{4}}|\t){_LINE})++", re.VERBOSE),
-}
-_SECTION_TYPES = {"paragraph": "text", "rule": "text", "indented": "code", "fence": "code", "raw": "html"}
+_NESTED_BLOCK = re.compile(
+    rf"""(?: (?P<fence>[\ \t]*+{_FENCE}) | (?P<raw>[\ \t]*+{_RAW}) | (?P<list>{_LIST}) )(?:[^\S\n]*+\n)*+""", re.VERBOSE
+)
+_SECTION_TYPES = {"paragraph": "text", "rule": "text", "fence": "code", "raw": "html"}
 
 _BLANK_LINES = re.compile(r"(?:[^\S\n]*+\n)*+")
-_NESTED_FENCE_OR_RAW = re.compile(rf"[\ \t]*+(?:(?P<fence>{_FENCE})|(?P<raw>{_RAW}))", re.VERBOSE)
 _FENCE_MARK = re.compile(r"`{3,}|~{3,}")
 _RAW_END = re.compile(r"</(?:pre|script|style|textarea)>", re.IGNORECASE)
-_SETEXT = re.compile(rf"{_SHALLOW}(?P<underline>=++|-++)[\ \t]*+{_END}", re.VERBOSE)
+_SETEXT = re.compile(rf"{_SHALLOW}(?P<underline>=++|-++)[\ \t]*+{_END}(?:[^\S\n]*+\n)*+", re.VERBOSE)
 _TABLE = re.compile(rf"[^\n]*+\n[\ \t]*+(?=[^\n]*?\|)[|:\-\ \t]++{_END}", re.VERBOSE)
 _FRONT_MATTER = re.compile(
     rf"---[ \t]*+\n(?P<body>(?:(?!(?:---|\.\.\.)[ \t]*+{_END})[^\n]*+\n)*+)(?:---|\.\.\.)[ \t]*+{_END}"
@@ -103,47 +102,36 @@ def blocks(text: str, start: int = 0) -> Iterator[Block]:
     in_list = False
     while position < end:
         nested = in_list and text.startswith(("  ", "\t", " \t"), position)
-        kind = _nested_kind(text, position, end) if nested else _kind(text, position, end)
+        found = (_NESTED_BLOCK if nested else _BLOCK).match(text, position, end)
+        if found is None or found.lastgroup is None:
+            raise AssertionError(f"No rule matches the line at offset {position}.")
+        kind = found.lastgroup
+        stop, following = found.end(kind), found.end()
+        level = 0
+        if kind == "fence" or kind == "raw":
+            stop = (_fence_end if kind == "fence" else _raw_end)(text, position, end)
+            following = _past_blank_lines(text, stop)
+        elif kind == "heading":
+            level = _marks(text, position)
+        elif kind == "paragraph":
+            underline = _SETEXT.match(text, stop, end) if stop == following else None
+            if underline:
+                kind, level = "heading", 1 if underline["underline"][0] == "=" else 2
+                stop, following = underline.end("underline"), underline.end()
+            elif "|" in text[position:stop] and _is_table(text, position, stop):
+                kind = "table"
+        yield Block(_SECTION_TYPES.get(kind, kind), position, stop, level, nested)
         in_list = nested or kind == "list"
-        block = _read(text, position, end, kind, nested)
-        yield block
-        position = _past_blank_lines(text, block.end)
+        position = following
 
 
 def _past_blank_lines(text: str, position: int) -> int:
-    return _end(_BLANK_LINES, text, position, len(text))
+    found = _BLANK_LINES.match(text, position)
+    return found.end() if found else position
 
 
-def _end(pattern: re.Pattern[str], text: str, position: int, end: int) -> int:
-    found = pattern.match(text, position, end)
-    return position if found is None else found.end()
-
-
-def _kind(text: str, position: int, end: int) -> str:
-    found = _FIRST_LINE.match(text, position, end)
-    return found.lastgroup or "paragraph" if found else "paragraph"
-
-
-def _nested_kind(text: str, position: int, end: int) -> str:
-    found = _NESTED_FENCE_OR_RAW.match(text, position, end)
-    return found.lastgroup or "list" if found else "list"
-
-
-def _read(text: str, position: int, end: int, kind: str, nested: bool) -> Block:
-    if kind == "fence":
-        return Block("code", position, _fence_end(text, position, end), nested=nested)
-    if kind == "raw":
-        return Block("html", position, _raw_end(text, position, end), nested=nested)
-    stop = _end(_LINES[kind], text, position, end)
-    if kind == "heading":
-        return Block("heading", position, stop, level=_marks(text, position))
-    if kind == "paragraph":
-        underline = _SETEXT.match(text, stop, end)
-        if underline:
-            return Block("heading", position, underline.end(), level=1 if underline["underline"][0] == "=" else 2)
-        if text.startswith("|", position) or _TABLE.match(text, position, stop):
-            return Block("table", position, stop)
-    return Block(_SECTION_TYPES.get(kind, kind), position, stop, nested=nested)
+def _is_table(text: str, position: int, end: int) -> bool:
+    return text.startswith("|", position) or _TABLE.match(text, position, end) is not None
 
 
 def _marks(text: str, position: int) -> int:

@@ -68,7 +68,12 @@ def sections(text: str, start: int = 0) -> Iterator[Section]:
 def plain_title(heading: str) -> str:
     """A heading's text without marks, inline markup and link targets: "## [Set *up*](x) ##" is "Set up"."""
     line = heading[: 4 * TITLE_LENGTH].strip()
-    line = _CLOSING_MARKS.sub("", line.lstrip("#")) if line.startswith("#") else _UNDERLINE.sub("", line)
+    if line.startswith("#"):
+        line = line.lstrip("#")
+        if line.endswith("#"):
+            line = _CLOSING_MARKS.sub("", line)
+    else:
+        line = _UNDERLINE.sub("", line)
     if _MARKUP.search(line):
         line = _without_markup(_ATTRIBUTES.sub("", line))
     return " ".join(line.split())[:TITLE_LENGTH].rstrip()

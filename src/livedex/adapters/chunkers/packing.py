@@ -38,21 +38,27 @@ def pack(weights: Sequence[int], keys: Sequence[int], limit: int, floor: int) ->
         first, end, depth = pending.pop()
         if end - first == 1 or totals[end] - totals[first] <= limit:
             firsts.append(first)
-        else:
-            cut = _best_cut(totals, keys, first, end, floor, depth)
-            pending += ((cut, end, depth + 1), (first, cut, depth + 1))
+            continue
+        low, high = _choice(totals, first, end, limit, floor)
+        middle = bisect_left(totals, (totals[first] + totals[end]) // 2, low, high)
+        cut = middle if depth >= _DEEPEST else _best_cut(keys, low, high, middle)
+        pending += ((cut, end, depth + 1), (first, cut, depth + 1))
     return firsts
 
 
-def _best_cut(totals: Sequence[int], keys: Sequence[int], first: int, end: int, floor: int, depth: int) -> int:
-    """The piece in (first, end) to cut before."""
-    low = bisect_left(totals, totals[first] + floor, first + 1, end)
-    high = bisect_right(totals, totals[end] - floor, first + 1, end) - 1
-    if low > high:
-        low, high = first + 1, end - 1
-    middle = bisect_left(totals, (totals[first] + totals[end]) // 2, low, high)
-    if depth >= _DEEPEST:
-        return middle
+def _choice(totals: Sequence[int], first: int, end: int, limit: int, floor: int) -> tuple[int, int]:
+    """The first and last piece of (first, end) that may be cut before. Two runs where two suffice; else neither side
+    lighter than half the limit, or at least than the floor, if the pieces allow it."""
+    excess = totals[end] - totals[first] - limit
+    for least in (excess if excess <= limit else limit // 2, floor):
+        low = bisect_left(totals, totals[first] + least, first + 1, end)
+        high = bisect_right(totals, totals[end] - least, first + 1, end) - 1
+        if low <= high:
+            return low, high
+    return first + 1, end - 1
+
+
+def _best_cut(keys: Sequence[int], low: int, high: int, middle: int) -> int:
     candidates = keys[low : high + 1]
     best = min(candidates)
     if candidates.count(best) == 1:

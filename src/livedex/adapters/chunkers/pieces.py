@@ -13,6 +13,7 @@ from livedex.adapters.chunkers.tokens import UNITS_PER_LETTER, count_units
 
 _SENTENCE_END = re.compile(r"[.!?…]++[\"'”’)\]*_]*+\s++|[。！？]++[」』）]*+\s*+")
 _WORD_END = re.compile(r"\s++")
+_WEIGHTLESS = re.compile(r"[ \t\r\n]*+")
 _CLAUSE_END = re.compile(r"[,;:)}\]>|&、，；]++")
 _JOINERS = "\u200d\ufe0e\ufe0f"
 _LONGEST_CLUSTER = 16
@@ -34,15 +35,21 @@ def _cuts(text: str, start: int, end: int, limit: int) -> Iterator[int]:
     while end - start > reach or count_units(text[start:end]) > limit:
         window = range(start + 1, min(end, start + reach) + 1)
         furthest = start + bisect_right(window, limit, key=lambda stop: count_units(text[start:stop]))
-        start = _best_cut(text, start, furthest)
-        yield start
+        gap = _WEIGHTLESS.match(text, _best_cut(text, start, furthest), end)
+        start = gap.end() if gap else end
+        if start < end:
+            yield start
 
 
 def _best_cut(text: str, start: int, furthest: int) -> int:
     """The best place to cut in (start, furthest]: in its second half between words, else between clauses, else
     between words in its first half, else at the last whole character."""
     middle = (start + furthest) // 2
-    for pattern, low, high in ((_WORD_END, middle, furthest), (_CLAUSE_END, middle, furthest), (_WORD_END, start, middle)):
+    for pattern, low, high in (
+        (_WORD_END, middle, furthest),
+        (_CLAUSE_END, middle, furthest),
+        (_WORD_END, start, middle),
+    ):
         places = [found.end() for found in pattern.finditer(text, low, high)]
         if places:
             return min(places, key=lambda place: boundary_key(0, text, place))

@@ -177,6 +177,21 @@ CREATE TABLE livedex.cursors (
     PRIMARY KEY (generation, shard)
 ) WITH (fillfactor = 50);
 
+CREATE FUNCTION livedex.move_cursor(of_generation integer, of_shard integer, after bigint, to_seq bigint,
+    added bigint, updated bigint, deleted bigint, embedded bigint, inserted bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE livedex.cursors c SET seq = to_seq, error = NULL, documents_added = documents_added + added,
+        documents_updated = documents_updated + updated, documents_deleted = documents_deleted + deleted,
+        texts_embedded = texts_embedded + embedded, chunks_inserted = chunks_inserted + inserted
+    WHERE c.generation = of_generation AND c.shard = of_shard AND c.seq = after;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the cursor of generation %, shard % is no longer at %', of_generation, of_shard, after
+            USING ERRCODE = 'LX001';
+    END IF;
+END $$;
+COMMENT ON FUNCTION livedex.move_cursor IS 'Compare-and-swap: a batch that was applied already ends its transaction.';
+
 CREATE TABLE livedex.watermarks (
     generation      integer NOT NULL REFERENCES livedex.generations,
     shard           integer NOT NULL,

@@ -101,24 +101,19 @@ LEFT JOIN livedex.documents d ON d.seq > c.seq AND d.source_id = ANY(g.source_id
 WHERE c.generation = %(generation)s GROUP BY c.shard, c.error, c.seq ORDER BY c.shard;
 
 -- name: marks
--- How far each shard of a generation has followed each partition, as the store knows it now.
-SELECT s.name AS source, p.partition, w.position, w.position_time AS time, coalesce(w.position_serial, 0) AS serial,
+-- How far each shard of a generation has followed each partition, and whether somebody captures it right now.
+SELECT v.active_generation, clock_timestamp() AS now, coalesce(l.expires_at >= clock_timestamp(), false) AS followed,
+    s.name AS source, p.partition, w.position, w.position_time AS time, coalesce(w.position_serial, 0) AS serial,
     p.heartbeat_at
 FROM livedex.generations g
+JOIN livedex.views v USING (view_id)
 JOIN livedex.cursors c USING (generation)
-JOIN livedex.sources s ON s.source_id = ANY(g.source_ids)
-JOIN livedex.partitions p ON p.source_id = s.source_id
+LEFT JOIN livedex.sources s ON s.source_id = ANY(g.source_ids)
+LEFT JOIN livedex.partitions p ON p.source_id = s.source_id
+LEFT JOIN livedex.leases l ON l.resource = 'source:' || p.source_id || ':' || p.partition
 LEFT JOIN livedex.watermarks w ON w.generation = g.generation AND w.shard = c.shard
     AND w.source_id = p.source_id AND w.partition = p.partition
 WHERE g.generation = %(generation)s;
-
--- name: capturing
--- Whether somebody follows each partition of a generation's sources right now.
-SELECT coalesce(bool_and(EXISTS (
-    SELECT FROM livedex.leases l JOIN pg_stat_activity a ON a.pid = l.backend_pid AND a.backend_start = l.backend_start
-    WHERE l.resource = 'source:' || p.source_id || ':' || p.partition AND l.expires_at >= clock_timestamp())), false)
-    AS capturing, clock_timestamp() AS now
-FROM livedex.partitions p WHERE p.source_id = ANY(%(source_ids)s::integer[]);
 
 -- name: lag
 -- Seconds from commit to searchable over the last samples of a generation.

@@ -15,13 +15,18 @@ FROM next JOIN livedex.documents d USING (document) WHERE next.bytes_before < %(
 SELECT h.seq, p.source_id, p.partition, p.position, p.position_time, p.position_serial
 FROM livedex.log_head h LEFT JOIN livedex.partitions p ON p.source_id = ANY(%(source_ids)s::integer[]);
 
--- name: applied
-SELECT document, version, content_hash, chunks FROM {g}.applied WHERE document = ANY(%(documents)s::bigint[]);
+-- name: applied_after
+-- What is searchable of the documents of `read_after`; its own statement, but one journey.
+SELECT a.document, a.version, a.content_hash, a.chunks
+FROM (SELECT document FROM livedex.documents
+      WHERE seq > %(after)s AND source_id = ANY(%(source_ids)s::integer[]) AND slot %% %(shards)s = %(shard)s
+      ORDER BY seq LIMIT %(limit)s) AS next JOIN {g}.applied a USING (document);
 
--- name: recorded
-SELECT document, chunk, text_hash, chunk_index AS index, start_offset AS start, end_offset AS end, heading_path,
-    section_type
-FROM {g}.chunks WHERE document = ANY(%(documents)s::bigint[]);
+-- name: recorded_after
+SELECT c.document, c.chunk, c.text_hash, c.chunk_index, c.start_offset, c.end_offset, c.heading_path, c.section_type
+FROM (SELECT document FROM livedex.documents
+      WHERE seq > %(after)s AND source_id = ANY(%(source_ids)s::integer[]) AND slot %% %(shards)s = %(shard)s
+      ORDER BY seq LIMIT %(limit)s) AS next JOIN {g}.chunks c USING (document);
 
 -- name: claim_texts
 -- Which of these texts nobody else is embedding. Session locks: they go with the connection.
@@ -69,6 +74,20 @@ INSERT INTO livedex.embeddings (model_id, text_hash, embedding, rested_at)
 SELECT DISTINCT ON (gone.text_hash) %(model_id)s, gone.text_hash, vectors.embedding, clock_timestamp()
 FROM gone JOIN vectors USING (chunk)
 ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at;
+
+-- name: insert_chunks
+-- A few chunks, together with everything else that a batch writes, in one journey; many are copied.
+WITH incoming AS MATERIALIZED (
+    SELECT r.*, e.embedding FROM jsonb_to_recordset(%(rows)s) AS r(ordinal bigint, chunk bigint, document bigint,
+        index integer, start integer, "end" integer, heading_path text[], section_type text, text text,
+        text_hash bytea)
+    JOIN unnest(%(embeddings)b::halfvec[]) WITH ORDINALITY AS e(embedding, ordinal) USING (ordinal)
+), chunks AS (
+    INSERT INTO {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text,
+        text_hash)
+    SELECT chunk, document, index, start, "end", heading_path, section_type, text, text_hash FROM incoming
+)
+INSERT INTO {g}.vectors (chunk, document, embedding) SELECT chunk, document, embedding FROM incoming;
 
 -- name: copy_chunks
 COPY {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text, text_hash)
@@ -118,11 +137,8 @@ DELETE FROM livedex.quarantine WHERE generation = %(generation)s AND document = 
 SELECT livedex.hold(%(resource)s, %(epoch)s, %(seconds)s);
 
 -- name: move_cursor
--- Compare-and-swap: a batch that was applied already moves nothing.
-UPDATE livedex.cursors SET seq = %(seq)s, error = NULL, documents_added = documents_added + %(added)s,
-    documents_updated = documents_updated + %(updated)s, documents_deleted = documents_deleted + %(deleted)s,
-    texts_embedded = texts_embedded + %(embedded)s, chunks_inserted = chunks_inserted + %(inserted)s
-WHERE generation = %(generation)s AND shard = %(shard)s AND seq = %(after)s RETURNING seq;
+SELECT livedex.move_cursor(%(generation)s, %(shard)s, %(after)s, %(seq)s, %(added)s, %(updated)s, %(deleted)s,
+    %(embedded)s, %(inserted)s);
 
 -- name: cursor
 SELECT seq FROM livedex.cursors WHERE generation = %(generation)s AND shard = %(shard)s;

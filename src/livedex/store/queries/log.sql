@@ -132,8 +132,12 @@ WHERE source_id = %(source_id)s AND partition = %(partition)s;
 -- name: hold
 SELECT livedex.hold(%(resource)s, %(epoch)s, %(seconds)s);
 
+-- name: listen
+LISTEN livedex_log;
+
 -- name: notify
-SELECT pg_notify('livedex_log', '');
+-- Who wrote, and in which slots; no slots: in any.
+SELECT pg_notify('livedex_log', %(news)s);
 
 -- name: ensure_history
 -- One partition of the history a week; what has none goes to the default one.
@@ -157,3 +161,7 @@ SELECT seq FROM livedex.log_head FOR UPDATE;
 -- Parts of one source transaction, which were written one after another, share its last seq.
 UPDATE livedex.documents SET commit_seq = (SELECT seq FROM livedex.log_head)
 WHERE seq > %(after)s AND source_id = %(source_id)s;
+
+-- name: flush
+-- A transaction of its own with something to commit, and waited for: what was committed before it is on disk with it.
+SELECT set_config('synchronous_commit', 'on', true), pg_current_xact_id();

@@ -54,3 +54,10 @@ SELECT NULL::bigint AS document WHERE false
 
 -- name: widen
 SELECT set_config('hnsw.ef_search', %(ef_search)s, true)
+
+-- name: one_snapshot
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY
+
+-- name: plan_for_values
+-- How a filter is best answered depends on how many documents it leaves.
+SET LOCAL plan_cache_mode = force_custom_plan

@@ -1,6 +1,20 @@
 -- name: prepare_session
 -- What every connection of livedex is set to. A transaction that idles would hold back vacuum and other people's locks.
-SELECT set_config('timezone', 'UTC', false), set_config('idle_in_transaction_session_timeout', '10s', false);
+-- Statements are few and always the same, so planning each anew would cost more than running it. A vector search
+-- finds as much as it is asked for only if it scans on where the index came up short.
+SELECT set_config('timezone', 'UTC', false), set_config('idle_in_transaction_session_timeout', '10s', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false),
+    set_config('hnsw.ef_search', '40', false), set_config('hnsw.iterative_scan', 'relaxed_order', false);
+
+-- name: prepare_worker
+-- A worker's statements all go by an index. While tables are still empty the planner would not believe that, and plans
+-- are kept.
+SELECT set_config('enable_seqscan', 'off', false);
+
+-- name: commit_asynchronously
+-- Commits are visible at once and on disk a moment later. Should the server crash before, all that was made from what
+-- is lost is lost with it, and done again.
+SELECT set_config('synchronous_commit', 'off', false);
 
 -- name: lock_extension
 -- Two processes that create the extension at once would fail on each other. Held until the transaction ends.
