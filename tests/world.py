@@ -124,6 +124,7 @@ def check_tables(world: World) -> None:
     g = f"livedex_g{generation}"
     assert world.stored(f"SELECT chunk FROM {g}.chunks EXCEPT SELECT chunk FROM {g}.vectors") == []
     assert world.stored(f"SELECT chunk FROM {g}.vectors EXCEPT SELECT chunk FROM {g}.chunks") == []
+    assert world.stored(f"SELECT chunk FROM {g}.strays EXCEPT SELECT chunk FROM {g}.chunks") == []
     orphans = f"SELECT document FROM {g}.applied EXCEPT SELECT document FROM livedex.documents WHERE NOT deleted"
     assert world.stored(orphans) == []
     assert world.stored("SELECT count(*) FROM livedex.staged") == [(0,)]

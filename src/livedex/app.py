@@ -76,7 +76,14 @@ async def open_index(
         await migrate(database, faults=faults)
         catalog = Catalog(database)
         index = Index(
-            settings, database, catalog, await catalog.identity(), public, faults, clock or SystemClock(), embedders or {}
+            settings,
+            database,
+            catalog,
+            await catalog.identity(),
+            public,
+            faults,
+            clock or SystemClock(),
+            embedders or {},
         )
         stack.push_async_callback(index.close)
         yield index

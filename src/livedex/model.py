@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 Scalar = str | int | float | bool | None
@@ -119,8 +120,13 @@ class ModelIdentity:
 
     @property
     def name(self) -> str:
-        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
-        return f"{self.model}:{hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()}"
+        return _name(self)
+
+
+@cache
+def _name(identity: ModelIdentity) -> str:
+    canonical = json.dumps(asdict(identity), sort_keys=True, ensure_ascii=False)
+    return f"{identity.model}:{hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

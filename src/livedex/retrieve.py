@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from livedex.errors import ModelMismatch, NotFound, QueryError
@@ -101,7 +101,7 @@ class Retriever:
             retrieval_id=uuid.uuid4().hex,
             view=generation.view,
             generation=generation.generation,
-            hits=tuple(_hit(row, generation) for row in found.rows),
+            hits=_hits(found.rows, generation),
             watermark=marks,
             lag_seconds=lag_seconds(marks, found.marks.now),
             capturing=found.marks.capturing,
@@ -118,12 +118,17 @@ def _check(query: Query) -> None:
         raise QueryError(f"top_k is {query.top_k}; it must be between 1 and {MOST_HITS}.")
 
 
-def _hit(row: Mapping[str, Any], generation: Generation) -> Hit:
+def _hits(rows: Sequence[Mapping[str, Any]], generation: Generation) -> tuple[Hit, ...]:
+    model, schema_version = generation.recipe.model.name, generation.recipe.schema_version
+    return tuple(_hit(row, generation.generation, model, schema_version) for row in rows)
+
+
+def _hit(row: Mapping[str, Any], generation: int, model: str, schema_version: str) -> Hit:
     score = 1.0 - float(row["distance"])
     return Hit(
         document_id=row["document_id"],
         document_version=row["document_version"],
-        chunk_id=f"g{generation.generation}-{row['chunk']}",
+        chunk_id=f"g{generation}-{row['chunk']}",
         chunk_index=row["chunk_index"],
         source=row["source"],
         title=row["title"],
@@ -138,7 +143,7 @@ def _hit(row: Mapping[str, Any], generation: Generation) -> Hit:
         source_position=row["source_position"],
         source_time=row["source_time"],
         created_at=row["created_at"],
-        embedding_model=generation.recipe.model.name,
-        schema_version=generation.recipe.schema_version,
+        embedding_model=model,
+        schema_version=schema_version,
         stale=row["stale"],
     )

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -71,7 +72,10 @@ class Program:
     def run(self, *arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
         """Run to the end, and insist on the exit code."""
         with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+            ending = threading.Timer(PATIENCE_SECONDS, process.kill)
+            ending.start()
+            out, err = process.communicate()
+            ending.cancel()
         assert process.returncode == exits, f"{arguments}: exit code {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(arguments, exits, out, err)
 
@@ -104,15 +108,28 @@ def program(tmp_path: Path, server: EmbeddedServer, database_on: Callable[[Embed
     return Program(tmp_path, source, store)
 
 
+def events_until(last: str, process: subprocess.Popen[str]) -> list[Any]:
+    """What `up --json` says up to a kind of event, or all when it ends or has to be ended without that."""
+    assert process.stdout is not None
+    events = []
+    ending = threading.Timer(PATIENCE_SECONDS, process.kill)
+    ending.start()
+    try:
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["event"] == last:
+                break
+    finally:
+        ending.cancel()
+    return events
+
+
 @pytest.fixture
 def following(program: Program) -> Iterator[subprocess.Popen[str]]:
     """`livedex up --json`, once it has said that everything is loaded."""
     with program.start("up", "--json") as process:
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if json.loads(line)["event"] == "loaded":
-                    break
+            assert events_until("loaded", process)[-1]["event"] == "loaded"
             yield process
         finally:
             process.kill()
@@ -213,9 +230,8 @@ def test_up_makes_an_edit_searchable_for_other_processes(program: Program, follo
 
 def test_up_ends_with_success_on_sigterm(program: Program, following: subprocess.Popen[str]) -> None:
     following.send_signal(signal.SIGTERM)
-    out, _ = following.communicate(timeout=PATIENCE_SECONDS)
-    assert following.returncode == 0
-    assert json.loads(out.splitlines()[-1])["event"] == "stopped"
+    assert events_until("stopped", following)[-1]["event"] == "stopped"
+    assert following.wait(PATIENCE_SECONDS) == 0
 
 
 def test_up_reports_a_source_that_went_away_and_came_back(program: Program, following: subprocess.Popen[str]) -> None:
@@ -223,12 +239,7 @@ def test_up_reports_a_source_that_went_away_and_came_back(program: Program, foll
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE backend_type = 'walsender' AND datname = current_database()"
     )
-    assert following.stdout is not None
-    events = []
-    for line in following.stdout:
-        events.append(json.loads(line))
-        if events[-1]["event"] == "recovered":
-            break
+    events = events_until("recovered", following)
     assert [(event["event"], event["worker"]) for event in events] == [
         ("error", "source kb"),
         ("recovered", "source kb"),

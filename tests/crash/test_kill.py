@@ -87,18 +87,18 @@ async def test_invariant_7_a_first_load_killed_again_and_again_embeds_again_only
     server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
 ) -> None:
     world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
-    write(world, range(500), "first")
+    write(world, range(300), "first")
     dice = random.Random(20)
     embedded: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
     for _ in range(6):
         with process(world, "sync", "--embedding-seconds", "0.05") as running:
-            running.wait_until_written(dice.randint(1, 40))
+            running.wait_until_written(dice.randint(5, 60))
             running.kill()
         assert running.ends_with() == -signal.SIGKILL
         embedded.update(texts(running.journal))
         cut_off.update(texts(after_last_commit(running.journal)))
-        write(world, [dice.randrange(500)], "changed in between")
+        write(world, [dice.randrange(300)], "changed in between")
     with process(world, "sync") as running:
         assert running.ends_with() == 0
     embedded.update(texts(running.journal))
@@ -110,7 +110,7 @@ async def test_invariant_7_a_first_load_killed_again_and_again_embeds_again_only
 
 
 def write(world: World, numbers: Sequence[int], word: str) -> None:
-    """Documents of three chunks each, no two texts alike, in one transaction."""
+    """Documents of six chunks each, no two texts alike, in one transaction."""
     with psycopg.connect(world.source_dsn) as connection, connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO documents VALUES (%s, 'A title', %s, 'policy') "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,13 @@ def up(context: typer.Context, as_json: Json = False) -> None:
         async with opened(context) as index:
             events.started(index)
             watching = asyncio.create_task(_watch(index, events))
+            watching.add_done_callback(lambda _: stop.set())  # it ends only by an error, which is raised below
             try:
                 await index.up(stop, events.failed)
             finally:
                 watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+                with suppress(asyncio.CancelledError):
+                    await watching
             waiting = sum(view.waiting for view in await index.progress())
         rest = f"{terminal.counted(waiting, 'document')} wait for the next start" if waiting else "nothing waits"
         events.tell("stopped", f"stopped; {rest}", waiting=waiting)

@@ -24,7 +24,7 @@ from livedex.errors import (
     WeightsUnavailable,
 )
 from livedex.faults import Faults
-from livedex.flow.build_indexes import build_indexes
+from livedex.flow.build_indexes import build_indexes, probe_index
 from livedex.flow.capture import capture
 from livedex.flow.materialize import Follower, Pace, Parts, materialize
 from livedex.model import Generation, TableMapping
@@ -148,14 +148,16 @@ async def follow_shard(
     await _keep(shop, name, f"shard:{generation.generation}:{shard_number}", work, note)
 
 
-async def follow_indexes(shop: Workshop, generation: Generation) -> None:
-    """Build a generation's indexes as soon as its first load is done; ends when they stand."""
+async def follow_indexes(shop: Workshop, generation: Generation, *, probe: bool) -> None:
+    """Build a generation's indexes as soon as its first load is done, and `probe` them; ends after that."""
     tables = GenerationTables(shop.database)
     failures = 0
     while True:
         applied = shop.applied.next()
         try:
             if await build_indexes(tables, generation, shop.faults):
+                if probe:
+                    await probe_index(tables, generation, shop.clock)
                 return
             failures = 0
         except LivedexError as error:

@@ -86,7 +86,7 @@ class Failures:
 
 async def keep_up(shop: Workshop, work: Work, stop: asyncio.Event) -> None:
     """Capture and materialize until `stop` is set; then finish what was captured, and end."""
-    async with _workers(shop, work) as (captures, _):
+    async with _workers(shop, work, probe=True) as (captures, _):
         stopped = asyncio.create_task(stop.wait())
         try:
             await _until_done_or_failed({stopped, *captures}, stopped)
@@ -109,7 +109,7 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
     cannot go on.
     """
     before = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
-    async with _workers(shop, work) as (_, tasks):
+    async with _workers(shop, work, probe=False) as (_, tasks):
         targets = await _targets(work)
         while True:
             applied = shop.applied.next()
@@ -119,14 +119,14 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
                 break
             await _wait_a_little(applied)
         for built in work.built:
-            await follow_indexes(shop, built.generation)
+            await follow_indexes(shop, built.generation, probe=False)
     after = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
     return {view: _counts(before[view], after[view]) for view in after}
 
 
 @asynccontextmanager
 async def _workers(
-    shop: Workshop, work: Work
+    shop: Workshop, work: Work, *, probe: bool
 ) -> AsyncIterator[tuple[list[asyncio.Task[None]], list[asyncio.Task[None]]]]:
     """Runs every worker; yields those that capture, and all."""
     captures = [
@@ -136,7 +136,7 @@ async def _workers(
     ]
     others: list[Coroutine[Any, Any, None]] = [listen(shop), _upkeep(shop)]
     for built in work.built:
-        others.append(follow_indexes(shop, built.generation))
+        others.append(follow_indexes(shop, built.generation, probe=probe))
         others += [
             follow_shard(shop, built.generation, number, work.mappings, built.parts)
             for number in range(built.generation.shards)

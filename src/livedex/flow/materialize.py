@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import zip_longest
 
 from livedex.clock import Backoff, Clock
 from livedex.errors import DocumentError
@@ -41,8 +42,8 @@ class Pace:
 
     most_documents: int = 1000
     most_texts: int = 2048
-    documents: int = 256
-    texts: int = 256
+    documents: int = 500
+    texts: int = 512
 
     def learn(self, batch: Batch, made: int, seconds: float) -> None:
         """Adapt to how long the last batch took."""
@@ -109,9 +110,11 @@ async def _prepare(
     """Cut, compare and embed as much of a batch as fits one transaction."""
     if not batch.documents:
         return batch, (), Embedded()
-    outcomes = await _plan_all(batch, parts)
-    batch = batch.first(_affordable(outcomes, most_texts))
-    outcomes = outcomes[: len(batch.documents)]
+    if sum(row.content_bytes for row in batch.documents) < INLINE_BYTES:
+        outcomes = _plan_affordable(batch, parts, most_texts)
+    else:
+        outcomes = await asyncio.to_thread(_plan_affordable, batch, parts, most_texts)
+    batch = batch.first(len(outcomes))
     texts = {text_hash: chunk.embedded_text for o in outcomes for chunk, text_hash in o.plan.insert}
     if not texts:
         return batch, outcomes, Embedded()
@@ -121,16 +124,21 @@ async def _prepare(
     return batch, outcomes, embedded
 
 
-async def _plan_all(batch: Batch, parts: Parts) -> list[Outcome]:
-    def work() -> list[Outcome]:
-        return [
-            _plan_one(row, batch.applied.get(row.document.document), batch.recorded[row.document.document], parts)
-            for row in batch.documents
-        ]
-
-    if sum(row.content_bytes for row in batch.documents) < INLINE_BYTES:
-        return work()
-    return await asyncio.to_thread(work)
+def _plan_affordable(batch: Batch, parts: Parts, most_texts: int) -> list[Outcome]:
+    """Plans for documents from the front of a batch, until they hold as many new texts as are embedded together: whole
+    source transactions, at least one."""
+    outcomes: list[Outcome] = []
+    texts: set[bytes] = set()
+    whole = 0
+    for row, following in zip_longest(batch.documents, batch.documents[1:]):
+        outcome = _plan_one(row, batch.applied.get(row.document.document), batch.recorded[row.document.document], parts)
+        outcomes.append(outcome)
+        texts.update(text_hash for _, text_hash in outcome.plan.insert)
+        if whole and len(texts) > most_texts:
+            return outcomes[:whole]
+        if following is None or following.commit_seq != row.commit_seq:
+            whole = len(outcomes)
+    return outcomes
 
 
 def _plan_one(row: LogDocument, applied: Applied | None, recorded: Sequence[Recorded], parts: Parts) -> Outcome:
@@ -153,20 +161,6 @@ def text_hash(chunk: Chunk, key: bytes) -> bytes:
     """Keyed, 16 bytes: without the store's key it confirms no guess about a text that is gone."""
     text = chunk.embedded_text.encode("utf-8", "surrogatepass")
     return blake2b(text, digest_size=16, key=key).digest()
-
-
-def _affordable(outcomes: Sequence[Outcome], most_texts: int) -> int:
-    """How many documents from the front to embed together: whole source transactions, at least one."""
-    texts: set[bytes] = set()
-    taken = 0
-    for count, outcome in enumerate(outcomes, 1):
-        texts.update(text_hash for _, text_hash in outcome.plan.insert)
-        if taken and len(texts) > most_texts:
-            break
-        following = outcomes[count].source.commit_seq if count < len(outcomes) else None
-        if following != outcome.source.commit_seq:
-            taken = count
-    return taken
 
 
 def _refuse_rejected(outcome: Outcome, embedded: Embedded) -> Outcome:

@@ -2,13 +2,14 @@
 
 Rows are followed as objects, not as keys: a row that moves to another key stays the document it was, also where rows of
 one transaction swap keys (which a deferred constraint allows). The pre-image of such a move carries only the key, so
-where two rows share a key for a moment the one that has been there longer is taken to be the one that leaves.
+where two rows share a key for a moment the one that has been there longer is taken to be the one that leaves. Whether
+a row stood where another comes to cannot be told from the changes: the log has to say which places were vacant.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -78,17 +79,19 @@ class _Row:
 
 
 class _Table:
-    """Rows by place. A place that was never touched is assumed to hold the row that the log has there, if any."""
+    """Rows by place. A place that was never touched is assumed to hold the row that the log has there, unless it is
+    known to be vacant."""
 
-    def __init__(self) -> None:
+    def __init__(self, vacant: Collection[Place]) -> None:
         self.rows: dict[Place, deque[_Row]] = {}
+        self.vacant = vacant
         self.gone: list[_Row] = []
         self.truncated: set[str] = set()
 
     def at(self, place: Place) -> deque[_Row]:
         if place not in self.rows:
-            assumed = () if place[0] in self.truncated else (_Row(origin=place),)
-            self.rows[place] = deque(assumed)
+            empty = place[0] in self.truncated or place in self.vacant
+            self.rows[place] = deque() if empty else deque([_Row(origin=place)])
         return self.rows[place]
 
     def leave(self, place: Place) -> _Row:
@@ -111,9 +114,15 @@ class _Table:
         self.truncated.add(table)
 
 
-def fold(changes: Iterable[Change]) -> Folded:
-    """The net effect of changes that come in commit order."""
-    table = _Table()
+def destinations(changes: Iterable[Change]) -> set[Place]:
+    """Places that rows move to; `fold` has to be told which of them were vacant."""
+    return {(change.table, change.key) for change in changes if change.old_key is not None}
+
+
+def fold(changes: Iterable[Change], vacant: Collection[Place] = ()) -> Folded:
+    """The net effect of changes that come in commit order. `vacant` are those of their destinations where no row stood
+    before."""
+    table = _Table(vacant)
     truncated: dict[str, Change] = {}
     transaction, position = 0, None
     for index, change in enumerate(changes):

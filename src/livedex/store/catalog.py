@@ -215,12 +215,15 @@ def _mapping(stored: Mapping[str, Any]) -> dict[str, TableMapping]:
 
 async def _index_metadata(connection: AsyncConnection[Any], column: str) -> None:
     digest = hashlib.blake2b(column.encode(), digest_size=6).hexdigest()
-    for name, index in (
+    for statement, name in (
         ("metadata_index", f"documents_metadata_{digest}"),
         ("metadata_statistics", f"metadata_{digest}"),
     ):
-        statement = sql.SQL(SQL[name]).format(index=sql.Identifier(index), name=sql.Literal(column))
-        await connection.execute(statement)
+        # Even IF NOT EXISTS waits for everybody who is writing documents, also for a worker that froze in doing so.
+        if not (await _one(connection, "stands", name=name))["stands"]:
+            await connection.execute(
+                sql.SQL(SQL[statement]).format(index=sql.Identifier(name), name=sql.Literal(column))
+            )
 
 
 async def _one(connection: AsyncConnection[Any], statement: str, /, **values: Any) -> dict[str, Any]:

@@ -149,6 +149,8 @@ class Shard:
                     await self._hold()
                     await self._insert(rows, embeddings)
                 await self._faults.reach("materialize.half_written")
+                if rows:
+                    await self._execute("note_strays", chunks=[row["chunk"] for row in rows])
                 await self._change(outcomes)
                 await self._mark(batch, outcomes)
                 if rested:

@@ -23,8 +23,18 @@ from psycopg.types.json import Jsonb
 
 from livedex.faults import Faults
 from livedex.model import Change, Op
-from livedex.rules.folding import Folded, fold
-from livedex.store.entries import SLOTS, Entry, Resolved, SourceRow, change_from_json, change_to_json, hashes, resolve
+from livedex.rules.folding import Folded, destinations, fold
+from livedex.store.entries import (
+    SLOTS,
+    Entry,
+    Resolved,
+    SourceRow,
+    change_from_json,
+    change_to_json,
+    hashes,
+    key_hash,
+    resolve,
+)
 from livedex.store.leases import Lease
 from livedex.store.statements import load
 
@@ -102,7 +112,7 @@ class Log:
 
     async def append(self, changes: Sequence[Change], epoch: int, position: str, time: datetime) -> Appended:
         """Write whole source transactions and the position after them, in one transaction of the store."""
-        folded = fold(changes)
+        folded = await self._fold(changes)
         resolved = await self._resolve(folded)
         async with self._commit({row["slot"] for row in resolved.rows}):
             await self._write(folded, resolved, epoch)
@@ -111,7 +121,7 @@ class Log:
 
     async def append_snapshot(self, changes: Sequence[Change], epoch: int) -> Appended:
         """Write rows of a snapshot. They move no position: a snapshot counts when it is finished."""
-        folded = fold(changes)
+        folded = await self._fold(changes)
         resolved = await self._resolve(folded)
         async with self._commit():
             await self._write(folded, resolved, epoch)
@@ -157,7 +167,7 @@ class Log:
         async with self._commit():
             base = int((await self._row("lock_head"))["seq"])
             async for changes in self._parts(part):
-                folded = fold(changes)
+                folded = await self._fold(changes)
                 resolved = await self._resolve(folded)
                 await self._write(folded, resolved, epoch)
                 written += len(resolved.rows)
@@ -173,12 +183,20 @@ class Log:
             yield [change_from_json(row["change"]) for row in rows]
             after = rows[-1]["ordinal"]
 
+    async def _fold(self, changes: Sequence[Change]) -> Folded:
+        places = {key_hash(place): place for place in destinations(changes)}
+        if not places:
+            return fold(changes)
+        standing = {entry.key_hash for entry in await self._entries(list(places), []) if not entry.deleted}
+        return fold(changes, vacant={place for hashed, place in places.items() if hashed not in standing})
+
     async def _resolve(self, folded: Folded) -> Resolved:
-        keys, with_raw = hashes(folded)
+        return resolve(folded, self._source, await self._entries(*hashes(folded)))
+
+    async def _entries(self, keys: Sequence[bytes], with_raw: Sequence[bytes]) -> list[Entry]:
         async with self._connection.cursor(row_factory=class_row(Entry)) as cursor:
             await cursor.execute(SQL["existing"], self._values({"key_hashes": keys, "with_raw": with_raw}))
-            entries = await cursor.fetchall()
-        return resolve(folded, self._source, entries)
+            return await cursor.fetchall()
 
     async def _write(self, folded: Folded, resolved: Resolved, epoch: int) -> None:
         for table, change in folded.truncated.items():

@@ -16,6 +16,7 @@ from livedex.store.database import Database, translate
 from livedex.store.statements import Statements
 
 STATEMENTS = Statements("generation")
+PROBED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,14 @@ class LoadState:
 class GenerationTables:
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def state(self, generation: Generation) -> LoadState:
+        sql = STATEMENTS.for_schema(generation.schema)["loaded"]
+        async with self._database.connection() as connection:
+            async with connection.cursor(row_factory=class_row(LoadState)) as cursor:
+                await cursor.execute(sql, {"generation": generation.generation})
+                state = await cursor.fetchone()
+        return state or LoadState(indexed=False, loaded=False)
 
     @asynccontextmanager
     async def sole_builder(self, generation: Generation) -> AsyncIterator[Builder | None]:
@@ -52,13 +61,6 @@ class Builder:
     async def locked(self) -> bool:
         return bool((await self._row("lock_index_build"))["locked"])
 
-    async def state(self) -> LoadState:
-        with translate():
-            async with self._connection.cursor(row_factory=class_row(LoadState)) as cursor:
-                await cursor.execute(self._sql["loaded"], self._values)
-                state = await cursor.fetchone()
-        return state or LoadState(indexed=False, loaded=False)
-
     async def build(self, faults: Faults) -> None:
         with translate():
             if not (await self._row("index_is_valid"))["valid"]:
@@ -69,6 +71,14 @@ class Builder:
             await self._connection.execute(self._sql["analyze"])
             await faults.reach("index.before_mark")
             await self._connection.execute(self._sql["mark_indexed"], self._values)
+
+    async def probe(self) -> bool:
+        """Look up the next chunks by their own vectors and note those the index does not find. False: none are left."""
+        with translate():
+            async with self._connection.cursor(row_factory=dict_row) as cursor:
+                await cursor.execute(self._sql["probe"], {**self._values, "limit": PROBED_AT_ONCE})
+                (row,) = await cursor.fetchall()
+        return bool(row["probed"])
 
     async def _row(self, name: str) -> dict[str, Any]:
         async with self._connection.cursor(row_factory=dict_row) as cursor:

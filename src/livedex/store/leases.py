@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
@@ -35,11 +36,16 @@ async def acquire(
     """Take a free, expired or abandoned lease for this connection; None while somebody else holds it."""
     values = {"resource": resource, "owner": owner, "seconds": seconds}
     with translate():
-        async with connection.cursor(row_factory=dict_row) as cursor:
-            # Ends a frozen holder's transaction first: it would keep the lease's row locked.
-            await cursor.execute(SQL["terminate_expired"], values)
-            await cursor.execute(SQL["acquire"], values)
-            row = await cursor.fetchone()
+        # Ends a frozen holder's transaction first: it would keep the lease's row locked.
+        await connection.execute(SQL["terminate_expired"], values)
+        try:
+            async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+                # A holder that freezes just now, its lease not yet over, would otherwise be waited for without end.
+                await cursor.execute(SQL["wait_briefly"])
+                await cursor.execute(SQL["acquire"], values)
+                row = await cursor.fetchone()
+        except psycopg.errors.LockNotAvailable:
+            return None
     return None if row is None else Lease(resource, owner, int(row["epoch"]), seconds)
 
 

@@ -20,8 +20,7 @@ from livedex.store.statements import Statements, load
 STATEMENTS = Statements("search")
 CATALOG = load("catalog")
 
-CANDIDATES = 40
-"""Fewer are not asked for: so many give full recall among the first ten, and cost next to nothing more."""
+CANDIDATES = 100
 MOST_EF_SEARCH = 1000
 NARROW = 300
 """Where no more documents than this are visible, all their vectors are measured."""
@@ -71,7 +70,8 @@ def _hits(generation: Generation, query: Query, limit: int, kind: str) -> str:
         )
         visible += "\n" + condition.as_string(None)
     narrow = filled["narrow"] if kind == "near_or_exact" else filled["no_narrow"]
-    statement = filled["hits"].replace("{narrow}", narrow).replace("{candidates}", filled[kind])
+    candidates = filled[kind].replace("{near}", filled["near"])
+    statement = filled["hits"].replace("{narrow}", narrow).replace("{candidates}", candidates)
     return statement.replace("{visible}", visible)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from livedex.adapters.chunkers.tokens import estimate_tokens
@@ -83,7 +84,7 @@ def check_chunks(
         _expect(chunk.index == index, name, f"chunks are numbered from 0 in order; {index} says {chunk.index}")
         _expect(content[chunk.start : chunk.end] == chunk.text, name, f"chunk {index} is what stands at its offsets")
         _expect(bool(chunk.text.strip()) and bool(chunk.embedded_text.strip()), name, f"chunk {index} is not blank")
-        _expect(bool(chunk.text.splitlines()[0].strip()), name, f"chunk {index} starts with no blank line")
+        _expect(bool(re.split(r"[\r\n]", chunk.text)[0].strip()), name, f"chunk {index} starts with no blank line")
         _expect(chunk.text == chunk.text.rstrip(), name, f"chunk {index} ends with no blank")
         _expect(overlaps or chunk.start >= covered, name, f"chunk {index} does not overlap the one before")
         _expect(_is_blank(content[covered : chunk.start]), name, f"nothing is left out before chunk {index}")

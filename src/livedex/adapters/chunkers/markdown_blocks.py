@@ -1,4 +1,4 @@
-"""Where Markdown's blocks and sections start and end.
+"""Where Markdown's blocks start and end.
 
 A full Markdown parser was not used: those that keep positions give lines, not characters, build a tree of every inline
 element, and take many times as long. Chunking needs the boundaries of blocks only, exactly, so one regular expression
@@ -80,18 +80,16 @@ class Block(NamedTuple):
 
 
 def with_uniform_line_ends(content: str) -> str:
-    """The same text with every line end a newline and a byte order mark blanked; no offset moves."""
-    if "\r" in content:
-        content = content.replace("\r\n", " \n").replace("\r", "\n")
-    return f" {content[1:]}" if content.startswith("\ufeff") else content
+    """The same text with a newline for every line end; no offset moves."""
+    return content.replace("\r\n", " \n").replace("\r", "\n") if "\r" in content else content
 
 
-def front_matter_end(text: str) -> int:
-    """Where the text starts after YAML front matter; 0 when there is none."""
-    opening = 1 if text.startswith(" ---") else 0
-    found = _FRONT_MATTER.match(text, opening)
+def body_start(text: str) -> int:
+    """Where a text from `with_uniform_line_ends` starts after its byte order mark and YAML front matter, if any."""
+    start = 1 if text.startswith("\ufeff") else 0
+    found = _FRONT_MATTER.match(text, start)
     if found is None or (found["body"].strip() and not _YAML_KEY.search(found["body"])):
-        return 0
+        return start
     return found.end()
 
 

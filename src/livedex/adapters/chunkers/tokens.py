@@ -4,7 +4,7 @@ Five ASCII letters count as one token, and so does every other character that is
 punctuation mark, anything outside ASCII. Fitted over 9,286 passages of real documentation against the WordPiece
 tokenizer of all-MiniLM-L6-v2, the ratio of the two weights is 1 : 5.2; a passage of English prose, Markdown or code
 has 1.08 times the estimate at the median and 1.33 times at the 99.5th percentile, where link targets are counted.
-With 200 estimated tokens as a chunk's limit, 99.8 % of what is embedded stays within the 256 tokens, markers included,
+With 200 estimated tokens as a chunk's limit, 99.9 % of what is embedded stays within the 256 tokens, markers included,
 that this model reads (`benchmarks/chunk_edits.py` measures it again). Text in other languages counts high where its
 letters are not ASCII, and low in ASCII words that the model's vocabulary does not know.
 

@@ -160,6 +160,8 @@ CREATE TABLE livedex.generations (
     source_ids integer[] NOT NULL,
     -- When its indexes first stood; before that every search is exact.
     indexed_at timestamptz,
+    -- Chunks up to this one have been looked up by their own vectors since the index stands.
+    probed_chunk bigint NOT NULL DEFAULT -1,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE livedex.views ADD FOREIGN KEY (active_generation) REFERENCES livedex.generations;

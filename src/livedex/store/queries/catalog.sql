@@ -39,6 +39,11 @@ SELECT s.source_id, s.name AS source, s.kind, p.partition, p.state, p.error, p.p
         AS documents
 FROM livedex.sources s LEFT JOIN livedex.partitions p USING (source_id) ORDER BY s.name, p.partition;
 
+-- name: stands
+-- Whether an index or extended statistics of this name stands.
+SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'livedex'::regnamespace AND relname = %(name)s)
+    OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxnamespace = 'livedex'::regnamespace AND stxname = %(name)s) AS stands;
+
 -- name: metadata_index
 -- One a declared metadata column. A prefix, since a B-tree entry is limited; conditions repeat the whole value.
 CREATE INDEX IF NOT EXISTS {index} ON livedex.documents (left(metadata ->> {name}, 64))

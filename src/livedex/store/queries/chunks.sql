@@ -67,6 +67,8 @@ WITH gone AS (
     DELETE FROM {g}.chunks WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING chunk, text_hash
 ), vectors AS (
     DELETE FROM {g}.vectors WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING chunk, embedding
+), strays AS (
+    DELETE FROM {g}.strays WHERE chunk = ANY(%(chunks)s::bigint[])
 ), terms AS (
     DELETE FROM {g}.terms WHERE chunk = ANY(%(chunks)s::bigint[])
 )
@@ -88,6 +90,14 @@ WITH incoming AS MATERIALIZED (
     SELECT chunk, document, index, start, "end", heading_path, section_type, text, text_hash FROM incoming
 )
 INSERT INTO {g}.vectors (chunk, document, embedding) SELECT chunk, document, embedding FROM incoming;
+
+-- name: note_strays
+-- New chunks that the vector index, once it stands, does not find by their own vectors. Most are nearest to themselves.
+INSERT INTO {g}.strays (chunk, document)
+SELECT v.chunk, v.document FROM {g}.vectors v
+WHERE v.chunk = ANY(%(chunks)s::bigint[])
+  AND (SELECT indexed_at IS NOT NULL FROM livedex.generations WHERE generation = %(generation)s)
+  AND (SELECT o.embedding <=> v.embedding FROM {g}.vectors o ORDER BY o.embedding <=> v.embedding LIMIT 1) > 1e-5;
 
 -- name: copy_chunks
 COPY {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text, text_hash)

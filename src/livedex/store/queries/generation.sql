@@ -45,6 +45,13 @@ ALTER TABLE {g}.terms
     ALTER COLUMN tsv SET STATISTICS 0,
     ALTER COLUMN weights SET STATISTICS 0;
 
+-- Chunks that the vector index does not find by their own vector: far from all others, a chunk may be nobody's neighbour
+-- in HNSW's graph. Every search measures them too.
+CREATE TABLE {g}.strays (
+    chunk    bigint PRIMARY KEY,
+    document bigint NOT NULL
+);
+
 -- Which version of each document is searchable.
 CREATE TABLE {g}.applied (
     document        bigint PRIMARY KEY,
@@ -95,3 +102,19 @@ SELECT pg_advisory_unlock(hashtext('livedex.index'), %(generation)s);
 SELECT g.indexed_at IS NOT NULL AS indexed, count(DISTINCT w.shard) = g.shards AS loaded
 FROM livedex.generations g LEFT JOIN livedex.watermarks w ON w.generation = g.generation AND w.position IS NOT NULL
 WHERE g.generation = %(generation)s GROUP BY g.generation;
+
+-- name: probe
+-- Look up some chunks by their own vectors, in the order of their numbers; the last number, and how many were lost.
+WITH next AS MATERIALIZED (
+    SELECT v.chunk, v.document, v.embedding FROM {g}.vectors v
+    WHERE v.chunk > (SELECT probed_chunk FROM livedex.generations WHERE generation = %(generation)s)
+    ORDER BY v.chunk LIMIT %(limit)s
+), lost AS (
+    INSERT INTO {g}.strays (chunk, document)
+    SELECT n.chunk, n.document FROM next n WHERE (
+        SELECT o.embedding <=> n.embedding FROM {g}.vectors o ORDER BY o.embedding <=> n.embedding LIMIT 1) > 1e-5
+    ON CONFLICT (chunk) DO NOTHING RETURNING chunk
+)
+UPDATE livedex.generations SET probed_chunk = coalesce((SELECT max(chunk) FROM next), probed_chunk)
+WHERE generation = %(generation)s
+RETURNING (SELECT count(*) FROM next) AS probed, (SELECT count(*) FROM lost) AS lost;

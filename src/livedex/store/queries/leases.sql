@@ -4,6 +4,10 @@ SELECT pg_terminate_backend(l.backend_pid, 5000)
 FROM livedex.leases l JOIN pg_stat_activity a ON a.pid = l.backend_pid AND a.backend_start = l.backend_start
 WHERE l.resource = %(resource)s AND l.expires_at < clock_timestamp() AND l.backend_pid <> pg_backend_pid();
 
+-- name: wait_briefly
+-- Whoever holds a lease and writes keeps its row locked for a moment.
+SET LOCAL lock_timeout = '200ms';
+
 -- name: acquire
 -- A new lease, or one that has expired or whose holder's connection is gone.
 INSERT INTO livedex.leases AS l (resource, owner, epoch, expires_at, backend_pid, backend_start)

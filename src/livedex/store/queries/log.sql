@@ -163,5 +163,6 @@ UPDATE livedex.documents SET commit_seq = (SELECT seq FROM livedex.log_head)
 WHERE seq > %(after)s AND source_id = %(source_id)s;
 
 -- name: flush
--- A transaction of its own with something to commit, and waited for: what was committed before it is on disk with it.
-SELECT set_config('synchronous_commit', 'on', true), pg_current_xact_id();
+-- A transaction of its own, waited for: what was committed before it is on disk with it. It has to write something to
+-- the server's log; for one that has no more than a number the server would not wait.
+SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'livedex', '');

@@ -1,9 +1,15 @@
 -- name: near
--- The vector index proposes; the current documents dispose, in the same snapshot.
-SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
-FROM {g}.vectors v JOIN livedex.documents d ON d.document = v.document
-WHERE {visible}
-ORDER BY v.embedding <=> %(vector)s::halfvec({dimensions}) LIMIT {limit}
+-- The vector index proposes, and what it is known not to find is measured beside it; the current documents dispose, in
+-- the same snapshot. OFFSET 0 keeps the planner from beginning with the documents, which it would do on a guess at how
+-- few are visible.
+(SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
+ FROM {g}.vectors v
+ CROSS JOIN LATERAL (SELECT FROM livedex.documents d WHERE d.document = v.document AND {visible} OFFSET 0) AS allowed
+ ORDER BY v.embedding <=> %(vector)s::halfvec({dimensions}) LIMIT {limit})
+UNION
+SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions})
+FROM {g}.strays s JOIN {g}.vectors v USING (chunk)
+CROSS JOIN LATERAL (SELECT FROM livedex.documents d WHERE d.document = v.document AND {visible} OFFSET 0) AS allowed
 
 -- name: exact
 -- Every visible vector is measured; ties by document and place.
@@ -20,11 +26,7 @@ SELECT * FROM (
     WHERE (SELECT count(*) FROM narrow) <= {narrow_documents}
     ORDER BY v.embedding::halfvec <=> %(vector)s::halfvec LIMIT {limit}) AS few
 UNION ALL
-SELECT * FROM (
-    SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
-    FROM {g}.vectors v JOIN livedex.documents d ON d.document = v.document
-    WHERE (SELECT count(*) FROM narrow) > {narrow_documents} AND {visible}
-    ORDER BY v.embedding <=> %(vector)s::halfvec({dimensions}) LIMIT {limit}) AS many
+SELECT * FROM ({near}) AS many WHERE (SELECT count(*) FROM narrow) > {narrow_documents}
 
 -- name: narrow
 SELECT d.document FROM livedex.documents d WHERE {visible} LIMIT {narrow_documents} + 1

@@ -4,7 +4,7 @@
 -- finds as much as it is asked for only if it scans on where the index came up short.
 SELECT set_config('timezone', 'UTC', false), set_config('idle_in_transaction_session_timeout', '10s', false),
     set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false),
-    set_config('hnsw.ef_search', '40', false), set_config('hnsw.iterative_scan', 'relaxed_order', false);
+    set_config('hnsw.ef_search', '100', false), set_config('hnsw.iterative_scan', 'relaxed_order', false);
 
 -- name: prepare_worker
 -- A worker's statements all go by an index. While tables are still empty the planner would not believe that, and plans

@@ -1,0 +1,134 @@
+"""Commit to searchable, and delete to unsearchable, as a searcher in another process sees it.
+
+    python benchmarks/freshness.py [--documents 2000] [--edits 400] [--local-edits 60]
+
+`livedex up` runs as a process of its own. This process commits an edit in the source, then searches through
+`Index.search` (the same path as the CLI's) with the vector of the new text, until the new text is among the first ten hits; for a
+delete, until the document is gone. Clocks: from the return of COMMIT to the return of the search. The search itself is
+part of it and quoted beside it. The query embedding is cached before the commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+import psycopg
+from stage import Stage, corpus, described, print_machine, running, stage
+
+import livedex
+
+POLL_SECONDS = 0.001
+PATIENCE_SECONDS = 30.0
+
+
+@dataclass
+class Observed:
+    searchable: list[float] = field(default_factory=list)
+    gone: list[float] = field(default_factory=list)
+    search: list[float] = field(default_factory=list)
+
+
+def edit(content: str, marker: str, rng: random.Random) -> tuple[str, str]:
+    """Replace the first long enough paragraph after a random place; the whole text, and the paragraph."""
+    paragraphs = content.split("\n\n")
+    candidates = [n for n, text in enumerate(paragraphs) if 200 < len(text) < 800 and text[0].isalpha()]
+    place = rng.choice(candidates)
+    words = paragraphs[place].split()
+    rng.shuffle(words)
+    paragraphs[place] = f"{marker} {marker} {' '.join(words)} {marker} {marker}"
+    return "\n\n".join(paragraphs), paragraphs[place]
+
+
+async def observe(index: livedex.Index, query: str, seen: str, *, present: bool, times: list[float]) -> float:
+    started = time.perf_counter()
+    while True:
+        began = time.perf_counter()
+        found = await index.search("handbook", query, top_k=10)
+        ended = time.perf_counter()
+        times.append((ended - began) * 1000)
+        if any(seen in (hit.text if present else hit.document_id) for hit in found.hits) == present:
+            return (ended - started) * 1000
+        if ended - started > PATIENCE_SECONDS:
+            raise TimeoutError(f"{seen!r} did not become {'searchable' if present else 'unsearchable'}")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def run(place: Stage, index: livedex.Index, edits: int, per_second: float, rng: random.Random) -> Observed:
+    observed = Observed()
+    async with await psycopg.AsyncConnection.connect(place.source_dsn, autocommit=True) as source:
+        rows = await (await source.execute("SELECT doc_id, content FROM documents ORDER BY doc_id")).fetchall()
+        editable = [(key, text) for key, text in rows if any(200 < len(p) < 800 and p[0].isalpha() for p in text.split("\n\n"))]
+        for number in range(edits):
+            due = time.perf_counter() + 1 / per_second
+            key, content = rng.choice(editable)
+            marker = f"marker{number}x{rng.randrange(10**6)}"
+            changed, query = edit(content, marker, rng)
+            await index.search("handbook", query, top_k=1)
+            await source.execute("UPDATE documents SET content = %s WHERE doc_id = %s", (changed, key))
+            observed.searchable.append(await observe(index, query, marker, present=True, times=observed.search))
+            if number % 4 == 3:
+                await source.execute("DELETE FROM documents WHERE doc_id = %s", (key,))
+                observed.gone.append(await observe(index, query, key, present=False, times=observed.search))
+                await source.execute("INSERT INTO documents VALUES (%s, %s, %s, 'c0')", (key, key, content))
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+    return observed
+
+
+async def burst(place: Stage, index: livedex.Index, rows: int, rng: random.Random) -> float:
+    """One transaction that edits so many documents: until the last of them is searchable, in ms."""
+    with place.source() as source:
+        found = source.execute("SELECT doc_id, content FROM documents WHERE length(content) > 2000 ORDER BY doc_id LIMIT %s",
+                               (rows,)).fetchall()  # fmt: skip
+        queries = []
+        with source.transaction():
+            for key, content in found:
+                marker = f"burst{rng.randrange(10**9)}"
+                text = f"{marker} " + " ".join(rng.sample(content.split()[:400], 40))
+                queries.append((text, marker))
+                source.execute("UPDATE documents SET content = %s WHERE doc_id = %s", (f"{content}\n\n## {marker}\n\n{text}", key))
+    started = time.perf_counter()
+    for text, marker in (queries[0], queries[len(queries) // 2], queries[-1]):
+        await observe(index, text, marker, present=True, times=[])
+    return (time.perf_counter() - started) * 1000
+
+
+async def measure(embedder: str, documents: int, edits: int, per_second: float) -> None:
+    rng = random.Random(7)
+    async with stage(embedder) as place:
+        place.fill(corpus(documents))
+        async with livedex.open(place.config, environ=place.environ) as index:
+            await index.sync()
+            async with running(place):
+                while not (await index.status()).views[0].capturing:
+                    await asyncio.sleep(0.1)
+                await run(place, index, min(20, edits), per_second, rng)
+                observed = await run(place, index, edits, per_second, rng)
+                status = (await index.status()).views[0]
+                print(f"\n{embedder}: {status.documents:,} documents, {status.chunks:,} chunks, {per_second:g} edits a second")
+                print(f"  commit to searchable    {described(observed.searchable)}")
+                print(f"  delete to unsearchable  {described(observed.gone)}")
+                print(f"  of it one search        {described(observed.search)}")
+                if embedder == "hashing":
+                    print(f"  a transaction of 361 rows, until all of it is searchable: {await burst(place, index, 361, rng):.0f} ms")
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=2000)
+    parser.add_argument("--local-documents", type=int, default=40, help="fewer: the model needs its time to load them")
+    parser.add_argument("--edits", type=int, default=400)
+    parser.add_argument("--local-edits", type=int, default=60)
+    chosen = parser.parse_args()
+    print_machine()
+    if chosen.edits:
+        await measure("hashing", chosen.documents, chosen.edits, 20)
+    if chosen.local_edits:
+        await measure("local", chosen.local_documents, chosen.local_edits, 2)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
