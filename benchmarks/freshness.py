@@ -96,6 +96,17 @@ async def burst(place: Stage, index: livedex.Index, rows: int, rng: random.Rando
     return (time.perf_counter() - started) * 1000
 
 
+async def settled(index: livedex.Index) -> None:
+    """Wait until changes are captured and every chunk of the first load was looked up in the new vector index."""
+    with psycopg.connect(index.dsn, autocommit=True) as store:
+        while True:
+            row = store.execute("SELECT bool_and(probed_chunk >= (SELECT max(chunk) FROM livedex_g1.vectors)) "
+                                "FROM livedex.generations").fetchone()  # fmt: skip
+            if row and row[0] and (await index.status()).views[0].capturing:
+                return
+            await asyncio.sleep(0.5)
+
+
 async def measure(embedder: str, documents: int, edits: int, per_second: float) -> None:
     rng = random.Random(7)
     async with stage(embedder) as place:
@@ -103,8 +114,7 @@ async def measure(embedder: str, documents: int, edits: int, per_second: float) 
         async with livedex.open(place.config, environ=place.environ) as index:
             await index.sync()
             async with running(place):
-                while not (await index.status()).views[0].capturing:
-                    await asyncio.sleep(0.1)
+                await settled(index)
                 await run(place, index, min(20, edits), per_second, rng)
                 observed = await run(place, index, edits, per_second, rng)
                 status = (await index.status()).views[0]

@@ -123,7 +123,7 @@ def stream(name: str) -> Iterator[dict[str, Any]]:
 
 def corpus(documents: int) -> list[tuple[str, str, str]]:
     """Real prose as documents of about 16 chunks: both handbooks as they stood at the start, then abstracts of papers,
-    sixteen a document, each under its title. Where that is not enough, abstracts are dealt out again in another order."""
+    eight a document, each under its title. Where that is not enough, abstracts are dealt out again in another order."""
     rows = [
         (line["path"], line["path"], line["content"])
         for name in ("sourcegraph-2022", "govuk-2y")
@@ -134,8 +134,8 @@ def corpus(documents: int) -> list[tuple[str, str, str]]:
         papers = [json.loads(line) for line in lines]
     number = 0
     while len(rows) < documents:
-        stride = 1 + 2 * (number * 16 // len(papers))
-        chosen = [papers[(number * 16 + n) * stride % len(papers)] for n in range(16)]
+        stride = 1 + 2 * (number * 8 // len(papers))
+        chosen = [papers[(number * 8 + n) * stride % len(papers)] for n in range(8)]
         content = "\n\n".join(f"## {paper['title']} ({number})\n\n{paper['text']}" for paper in chosen)
         rows.append((f"papers-{number}", f"Papers {number}", content))
         number += 1

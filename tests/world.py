@@ -84,7 +84,7 @@ async def check_view(world: World) -> None:
     rows = world.rows()
     check_documents(world, rows)
     check_chunks(world, rows)
-    await check_vectors(world)
+    await check_vectors(world, rows)
     check_tables(world)
 
 
@@ -109,12 +109,13 @@ def check_chunks(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None
     assert found == wanted
 
 
-async def check_vectors(world: World) -> None:
-    found = world.stored("SELECT chunk_text, embedding::text FROM handbook")
+async def check_vectors(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None:
+    found = world.stored('SELECT embedding::text FROM handbook ORDER BY document_id COLLATE "C", chunk_index')
     if not found:
         return
-    wanted = await EMBEDDER.embed_documents([text for text, _ in found])
-    stored = np.array([json.loads(vector) for _, vector in found], dtype=np.float32)
+    texts = [c.embedded_text for _, (title, text, _) in sorted(rows.items()) for c in CHUNKER.chunk(text, title)]
+    wanted = await EMBEDDER.embed_documents(texts)
+    stored = np.array([json.loads(vector) for (vector,) in found], dtype=np.float32)
     np.testing.assert_allclose(stored, wanted.astype(np.float16).astype(np.float32), atol=1e-5)
 
 

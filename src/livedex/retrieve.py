@@ -114,8 +114,20 @@ def _check(query: Query) -> None:
         raise QueryError("The query is empty. Give it some words.")
     if "\x00" in query.text:
         raise QueryError("The query holds a NUL character, which no document can hold.")
+    named = [*query.filters, *(value for values in query.filters.values() for value in values), *query.principals]
+    if any("\x00" in text or not _is_unicode(text) for text in (*named, query.tenant or "")):
+        raise QueryError("A filter, tenant or principal holds a NUL or half a character, which no document can hold.")
     if not 1 <= query.top_k <= MOST_HITS:
         raise QueryError(f"top_k is {query.top_k}; it must be between 1 and {MOST_HITS}.")
+
+
+def _is_unicode(text: str) -> bool:
+    """False for text with half of a surrogate pair, as some JSON has it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _hits(rows: Sequence[Mapping[str, Any]], generation: Generation) -> tuple[Hit, ...]:

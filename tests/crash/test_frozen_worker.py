@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-
-from livedex.store.embedded import EmbeddedServer
 from tests.crash.processes import Process, process
 from tests.world import World, check_view
+
+from livedex.store.embedded import EmbeddedServer
 
 WRITES = {"point capture.after_commit", "point materialize.after_commit"}
 
@@ -85,7 +85,9 @@ async def until_right(world: World) -> None:
 async def until_failed(frozen: Process) -> None:
     """Until it has noticed that its place is taken."""
     async with asyncio.timeout(60):
-        while not any(line.startswith("failed ") for line in frozen.journal):
+        while True:
+            if any(line.startswith("failed ") for line in frozen.journal):
+                return
             await asyncio.sleep(0.02)
 
 

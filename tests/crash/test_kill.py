@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.crash.processes import process
+from tests.world import World, check_view
 
 import livedex
 from livedex.store.embedded import EmbeddedServer
-from tests.crash.processes import process
-from tests.world import World, check_view
 
 MIGRATING = ["migration.before_commit", "migration.after_commit"]
 LOADING = [

@@ -90,6 +90,11 @@ class Machine(RuleBasedStateMachine):
     def write_long_document(self, key: str, seed: int) -> None:
         self.write(key, incompressible(seed))
 
+    @rule(key=keys, target=st.sampled_from(["one", "two"]))
+    def write_link(self, key: str, target: str) -> None:
+        """The embedding does not see where a link leads; the text that is shown does."""
+        self.write(key, f"## Links\n\nSee [the page](https://example.org/{target}) for more.")
+
     @rule(key=keys, title=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8))
     def change_title_alone(self, key: str, title: str) -> None:
         self.connection.execute("UPDATE documents SET title = %s WHERE doc_id = %s", (title, key))

@@ -14,7 +14,7 @@ from livedex.faults import Faults
 from livedex.flow.embed import Embedded, embed_missing
 from livedex.model import Chunk
 from livedex.ports import Chunker, Embedder
-from livedex.rules.diff import Plan, Recorded, plan
+from livedex.rules.diff import Plan, Recorded, Wanted, plan
 from livedex.store.chunk_rows import Applied, Batch, LogDocument, Outcome
 from livedex.store.chunks import Shard
 
@@ -115,7 +115,7 @@ async def _prepare(
     else:
         outcomes = await asyncio.to_thread(_plan_affordable, batch, parts, most_texts)
     batch = batch.first(len(outcomes))
-    texts = {text_hash: chunk.embedded_text for o in outcomes for chunk, text_hash in o.plan.insert}
+    texts = {wanted.text_hash: wanted.chunk.embedded_text for o in outcomes for wanted in o.plan.insert}
     if not texts:
         return batch, outcomes, Embedded()
     embedded = await embed_missing(texts, shard, parts.embedder, parts.clock, parts.backoff)
@@ -133,7 +133,7 @@ def _plan_affordable(batch: Batch, parts: Parts, most_texts: int) -> list[Outcom
     for row, following in zip_longest(batch.documents, batch.documents[1:]):
         outcome = _plan_one(row, batch.applied.get(row.document.document), batch.recorded[row.document.document], parts)
         outcomes.append(outcome)
-        texts.update(text_hash for _, text_hash in outcome.plan.insert)
+        texts.update(wanted.text_hash for wanted in outcome.plan.insert)
         if whole and len(texts) > most_texts:
             return outcomes[:whole]
         if following is None or following.commit_seq != row.commit_seq:
@@ -153,18 +153,23 @@ def _plan_one(row: LogDocument, applied: Applied | None, recorded: Sequence[Reco
         return Outcome(row, Plan(), 0, is_new, refusal=("chunk", str(error)))
     except Exception as error:  # noqa: BLE001  # whatever a document does to a chunker, the others flow on
         return Outcome(row, Plan(), 0, is_new, refusal=("chunk", f"The chunker failed: {type(error).__name__}."))
-    wanted = [(chunk, text_hash(chunk, parts.hash_key)) for chunk in chunks]
+    wanted = [_wanted(chunk, parts.hash_key) for chunk in chunks]
     return Outcome(row, plan(wanted, recorded), len(chunks), is_new)
 
 
-def text_hash(chunk: Chunk, key: bytes) -> bytes:
+def _wanted(chunk: Chunk, key: bytes) -> Wanted:
+    shown = text_hash(chunk.text, key)
+    same = chunk.embedded_text is chunk.text or chunk.embedded_text == chunk.text
+    return Wanted(chunk, shown if same else text_hash(chunk.embedded_text, key), shown)
+
+
+def text_hash(text: str, key: bytes) -> bytes:
     """Keyed, 16 bytes: without the store's key it confirms no guess about a text that is gone."""
-    text = chunk.embedded_text.encode("utf-8", "surrogatepass")
-    return blake2b(text, digest_size=16, key=key).digest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=key).digest()
 
 
 def _refuse_rejected(outcome: Outcome, embedded: Embedded) -> Outcome:
-    reasons = [embedded.rejected[h] for _, h in outcome.plan.insert if h in embedded.rejected]
+    reasons = [embedded.rejected[w.text_hash] for w in outcome.plan.insert if w.text_hash in embedded.rejected]
     if not reasons:
         return outcome
     return Outcome(outcome.source, Plan(), 0, outcome.is_new, refusal=("embed", reasons[0]))

@@ -1,7 +1,8 @@
 """Wanted chunks of a document × recorded ones → what to insert, keep, move and drop.
 
-A chunk is the same chunk when its embedded text is the same; its place in the document is only where it stands. So an
-edit costs one embedding for each text that is new, and a chunk that merely slid keeps its vector.
+A chunk is the same chunk when its embedded text is the same; its place in the document, and what the embedding does not
+see of its text, may change. So an edit costs one embedding for each text that is new, and a chunk that merely slid
+keeps its vector.
 """
 
 from __future__ import annotations
@@ -14,58 +15,78 @@ from livedex.model import Chunk
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A chunk as it should stand. `text_hash` is of its embedded text, `shown_hash` of its text."""
+
+    chunk: Chunk
+    text_hash: bytes
+    shown_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """A chunk as it stands in a generation's table, without its text."""
 
     chunk: int
     text_hash: bytes
+    shown_hash: bytes
     index: int
     start: int
     end: int
     heading_path: tuple[str, ...]
     section_type: str
 
-    def stands_like(self, wanted: Chunk) -> bool:
-        return (self.index, self.start, self.end, self.heading_path, self.section_type) == (
-            wanted.index,
-            wanted.start,
-            wanted.end,
-            wanted.heading_path,
-            wanted.section_type,
+    def stands_like(self, wanted: Wanted) -> bool:
+        chunk = wanted.chunk
+        return (self.shown_hash, self.index, self.start, self.end, self.heading_path, self.section_type) == (
+            wanted.shown_hash,
+            chunk.index,
+            chunk.start,
+            chunk.end,
+            chunk.heading_path,
+            chunk.section_type,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """`insert` holds wanted chunks with the hash of their text, `move` the recorded chunk and its new place, `drop`
-    recorded chunks that are gone; `kept` counts those that need nothing."""
+class Move:
+    """A recorded chunk and how it stands from now on. `shown_anew`: its text changed, its embedded text did not."""
 
-    insert: tuple[tuple[Chunk, bytes], ...] = ()
-    move: tuple[tuple[int, Chunk], ...] = ()
+    recorded: int
+    wanted: Wanted
+    shown_anew: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`insert` holds wanted chunks that are new, `drop` recorded ones that are gone; `kept` counts those that need
+    nothing."""
+
+    insert: tuple[Wanted, ...] = ()
+    move: tuple[Move, ...] = ()
     drop: tuple[int, ...] = ()
     kept: int = 0
 
 
-def plan(wanted: Sequence[tuple[Chunk, bytes]], recorded: Sequence[Recorded]) -> Plan:
+def plan(wanted: Sequence[Wanted], recorded: Sequence[Recorded]) -> Plan:
     """Match equal texts in document order, so that of several equal chunks the nearest stay where they are.
 
-    `wanted` pairs each chunk with the hash of its embedded text. `recorded` may be incomplete: what is missing there is
-    inserted.
+    `recorded` may be incomplete: what is missing there is inserted.
     """
     standing: dict[bytes, deque[Recorded]] = defaultdict(deque)
     for row in sorted(recorded, key=lambda row: row.index):
         standing[row.text_hash].append(row)
-    insert: list[tuple[Chunk, bytes]] = []
-    move: list[tuple[int, Chunk]] = []
+    insert: list[Wanted] = []
+    move: list[Move] = []
     kept = 0
-    for chunk, text_hash in wanted:
-        same = _claim(standing, text_hash)
+    for want in wanted:
+        same = _claim(standing, want.text_hash)
         if same is None:
-            insert.append((chunk, text_hash))
-        elif same.stands_like(chunk):
+            insert.append(want)
+        elif same.stands_like(want):
             kept += 1
         else:
-            move.append((same.chunk, chunk))
+            move.append(Move(same.chunk, want, shown_anew=same.shown_hash != want.shown_hash))
     drop = tuple(row.chunk for rows in standing.values() for row in rows)
     return Plan(tuple(insert), tuple(move), drop, kept)
 

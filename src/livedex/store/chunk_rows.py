@@ -10,21 +10,23 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from livedex.model import Chunk, Document
-from livedex.rules.diff import Plan, Recorded
+from livedex.model import Document
+from livedex.rules.diff import Move, Plan, Recorded, Wanted
 
 Vector = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True, slots=True)
 class LogDocument:
-    """A document as read from the log, with what applying it needs."""
+    """A document as read from the log, with what applying it needs. `quarantined`: an earlier version could not be
+    processed."""
 
     document: Document
     source_id: int
     commit_seq: int
     content_hash: bytes
     content_bytes: int
+    quarantined: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ class Outcome:
     refusal: tuple[str, str] | None = None
 
 
-def chunk_row(number: int, document: int, chunk: Chunk, text_hash: bytes) -> dict[str, Any]:
+def chunk_row(number: int, document: int, wanted: Wanted) -> dict[str, Any]:
     """Columns of `insert_chunks`; their values, in order, are those of `copy_chunks`."""
+    chunk = wanted.chunk
     return {
         "chunk": number,
         "document": document,
@@ -95,18 +98,28 @@ def chunk_row(number: int, document: int, chunk: Chunk, text_hash: bytes) -> dic
         "heading_path": list(chunk.heading_path),
         "section_type": chunk.section_type,
         "text": chunk.text,
-        "text_hash": text_hash,
+        "shown_hash": wanted.shown_hash,
+        "text_hash": wanted.text_hash,
     }
 
 
-def move_row(number: int, chunk: Chunk) -> dict[str, Any]:
+def json_row(row: Mapping[str, Any], ordinal: int) -> dict[str, Any]:
+    """A `chunk_row` as JSON for `insert_chunks`."""
+    hashes = {name: "\\x" + row[name].hex() for name in ("shown_hash", "text_hash")}
+    return {**row, **hashes, "ordinal": ordinal}
+
+
+def move_row(move: Move) -> dict[str, Any]:
+    chunk = move.wanted.chunk
     return {
-        "chunk": number,
+        "chunk": move.recorded,
         "index": chunk.index,
         "start": chunk.start,
         "end": chunk.end,
         "heading_path": chunk.heading_path,
         "section_type": chunk.section_type,
+        "text": chunk.text if move.shown_anew else None,
+        "shown_hash": "\\x" + move.wanted.shown_hash.hex(),
     }
 
 

@@ -28,6 +28,7 @@ from livedex.store.chunk_rows import (
     Vector,
     applied_row,
     chunk_row,
+    json_row,
     lag_row,
     move_row,
     position_row,
@@ -37,7 +38,8 @@ from livedex.store.leases import Lease
 from livedex.store.statements import Statements, load
 
 STATEMENTS = Statements("chunks")
-CHUNKS_PER_BLOCK = 1000
+CHUNKS_PER_BLOCK = 32
+"""A shard takes numbers in blocks; small ones, so that the highest numbers are the newest chunks whoever made them."""
 FEW_CHUNKS = 32
 """Up to so many are inserted together with the rest of a batch; copying more is faster, but takes more journeys."""
 
@@ -133,9 +135,7 @@ class Shard:
         rested: Sequence[bytes],
     ) -> None:
         """Make a batch searchable and move the cursor, in one transaction. Raises LeaseLost if it is not ours."""
-        inserts = [
-            (o.source.document.document, chunk, text_hash) for o in outcomes for chunk, text_hash in o.plan.insert
-        ]
+        inserts = [(o.source.document.document, wanted) for o in outcomes for wanted in o.plan.insert]
         await self._reserve(len(inserts))
         rows = [chunk_row(self._numbers.pop(), *insert) for insert in inserts]
         embeddings = [vectors[row["text_hash"]] for row in rows]
@@ -149,8 +149,6 @@ class Shard:
                     await self._hold()
                     await self._insert(rows, embeddings)
                 await self._faults.reach("materialize.half_written")
-                if rows:
-                    await self._execute("note_strays", chunks=[row["chunk"] for row in rows])
                 await self._change(outcomes)
                 await self._mark(batch, outcomes)
                 if rested:
@@ -158,6 +156,9 @@ class Shard:
                 await self._execute("move_cursor", **_counts(batch, outcomes), embedded=embedded)
             await self._faults.reach("materialize.before_commit")
         await self._faults.reach("materialize.after_commit")
+        if rows:
+            # After the commit: until then, and as long as they are new, searches measure them anyway.
+            await self._execute("note_strays", chunks=[row["chunk"] for row in rows])
 
     @staticmethod
     async def note_error(connection: AsyncConnection[Any], generation: Generation, shard: int, error: str) -> None:
@@ -171,16 +172,13 @@ class Shard:
 
     async def _insert(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
         if rows:
-            numbered = [
-                {**row, "ordinal": ordinal, "text_hash": "\\x" + row["text_hash"].hex()}
-                for ordinal, row in enumerate(rows, 1)
-            ]
+            numbered = [json_row(row, ordinal) for ordinal, row in enumerate(rows, 1)]
             await self._execute("insert_chunks", rows=Jsonb(numbered), embeddings=list(embeddings))
 
     async def _copy(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
         cursor = self._connection.cursor()
         async with cursor.copy(self._sql["copy_chunks"]) as copy:
-            copy.set_types(["int8", "int8", "int4", "int4", "int4", "text[]", "text", "text", "bytea"])
+            copy.set_types(["int8", "int8", "int4", "int4", "int4", "text[]", "text", "text", "bytea", "bytea"])
             for row in rows:
                 await copy.write_row(tuple(row.values()))
         async with cursor.copy(self._sql["copy_vectors"]) as copy:
@@ -190,7 +188,7 @@ class Shard:
 
     async def _change(self, outcomes: Sequence[Outcome]) -> None:
         drops = [chunk for outcome in outcomes for chunk in outcome.plan.drop]
-        moves = [move_row(number, chunk) for outcome in outcomes for number, chunk in outcome.plan.move]
+        moves = [move_row(move) for outcome in outcomes for move in outcome.plan.move]
         if drops:
             await self._execute("drop_chunks", chunks=drops)
         if moves:
@@ -208,8 +206,9 @@ class Shard:
             await self._execute("mark_gone", documents=gone)
         if refused:
             await self._execute("quarantine", documents=Jsonb(refused))
-        if done:
-            await self._execute("unquarantine", documents=[outcome.source.document.document for outcome in done])
+        mended = [outcome.source.document.document for outcome in done if outcome.source.quarantined]
+        if mended:
+            await self._execute("unquarantine", documents=mended)
         if timed:
             await self._execute("sample_lag", documents=Jsonb(timed))
         if batch.positions:
@@ -240,6 +239,7 @@ class Shard:
         source_time: datetime | None,
         captured_at: datetime,
         raw: Mapping[str, Any] | None,
+        quarantined: bool,
     ) -> LogDocument:
         """A row of `read_after`."""
         source, mapping = self._mappings[source_id]
@@ -258,7 +258,7 @@ class Shard:
             source_time=source_time,
             captured_at=captured_at,
         )
-        return LogDocument(value, source_id, commit_seq, bytes(content_hash), content_bytes)
+        return LogDocument(value, source_id, commit_seq, bytes(content_hash), content_bytes, quarantined)
 
     async def _execute(self, name: str, **values: Any) -> None:
         await self._connection.execute(self._sql[name], self._values(**values))
@@ -289,11 +289,11 @@ def _content(mapping: TableMapping, raw: Mapping[str, Any]) -> str:
 
 def _by_document(documents: Sequence[LogDocument], rows: Sequence[tuple[Any, ...]]) -> dict[int, list[Recorded]]:
     chunks: dict[int, list[Recorded]] = {row.document.document: [] for row in documents}
-    for document, chunk, text_hash, index, start, end, headings, section_type in rows:
+    for document, chunk, text_hash, shown_hash, index, start, end, headings, section_type in rows:
         # The byte limit of a batch may have left out a document whose chunks were read.
         if document in chunks:
-            row = Recorded(chunk, bytes(text_hash), index, start, end, tuple(headings), section_type)
-            chunks[document].append(row)
+            hashes = bytes(text_hash), bytes(shown_hash)
+            chunks[document].append(Recorded(chunk, *hashes, index, start, end, tuple(headings), section_type))
     return chunks
 
 

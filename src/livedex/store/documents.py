@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from livedex.faults import Faults
@@ -194,9 +194,10 @@ class Log:
         return resolve(folded, self._source, await self._entries(*hashes(folded)))
 
     async def _entries(self, keys: Sequence[bytes], with_raw: Sequence[bytes]) -> list[Entry]:
-        async with self._connection.cursor(row_factory=class_row(Entry)) as cursor:
-            await cursor.execute(SQL["existing"], self._values({"key_hashes": keys, "with_raw": with_raw}))
-            return await cursor.fetchall()
+        cursor = await self._connection.execute(
+            SQL["existing"], self._values({"key_hashes": keys, "with_raw": with_raw})
+        )
+        return [Entry(*row) for row in await cursor.fetchall()]
 
     async def _write(self, folded: Folded, resolved: Resolved, epoch: int) -> None:
         for table, change in folded.truncated.items():
@@ -211,9 +212,8 @@ class Log:
                 await self._execute("write", **values)
         if resolved.seen:
             await self._execute("see", documents=resolved.seen, epoch=epoch)
-        mended = [row["document"] for n, row in enumerate(resolved.rows) if n not in resolved.refusals]
-        if any(mended):
-            await self._execute("accept", documents=[document for document in mended if document is not None])
+        if resolved.mended:
+            await self._execute("accept", documents=resolved.mended)
 
     async def _quarantine(self, resolved: Resolved, written: Sequence[Mapping[str, Any]]) -> None:
         refused = [

@@ -37,13 +37,15 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the log holds for one key. `raw` is read only where a change left columns out."""
+    """What the log holds for one key. `raw` is read only where a change left columns out; `refused`: it could not be
+    mapped."""
 
     document: int
     key_hash: bytes
     deleted: bool
     seq: int
     raw_hash: bytes
+    refused: bool
     raw: Mapping[str, Any] | None
 
 
@@ -51,12 +53,14 @@ class Entry:
 class Resolved:
     """What a batch does to the log.
 
-    `rows` are written; `refusals` says of some of them, by index, why they could not be mapped; `seen` are documents
-    that stay as they are; `survivors` are those that a truncate of their table in the same batch leaves alive.
+    `rows` are written; `refusals` says of some of them, by index, why they could not be mapped; `mended` are documents
+    that could not be mapped before; `seen` are documents that stay as they are; `survivors` are those that a truncate
+    of their table in the same batch leaves alive.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     refusals: dict[int, str] = field(default_factory=dict)
+    mended: list[int] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
     survivors: list[int] = field(default_factory=list)
 
@@ -105,6 +109,8 @@ def _resolve_one(resolved: Resolved, effect: Effect, entry: Entry | None, source
             return
     if refusal is not None:
         resolved.refusals[len(resolved.rows)] = refusal
+    elif entry is not None and entry.refused:
+        resolved.mended.append(entry.document)
     resolved.rows.append(row)
 
 

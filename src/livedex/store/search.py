@@ -22,6 +22,8 @@ CATALOG = load("catalog")
 
 CANDIDATES = 100
 MOST_EF_SEARCH = 1000
+NEWEST = 100
+"""So many of the newest chunks are measured whatever the vector index says."""
 NARROW = 300
 """Where no more documents than this are visible, all their vectors are measured."""
 
@@ -61,12 +63,20 @@ async def dense(
 
 def _hits(generation: Generation, query: Query, limit: int, kind: str) -> str:
     dimensions = generation.recipe.model.dimensions
-    sizes = {"dimensions": dimensions, "narrow_documents": NARROW, "limit": limit}
+    sizes = {
+        "dimensions": dimensions,
+        "narrow_documents": NARROW,
+        "limit": limit,
+        "newest": NEWEST,
+        "top_k": query.top_k,
+    }
     filled = STATEMENTS.for_schema(generation.schema, **sizes)
     visible = filled["visible"]
     for number, name in enumerate(sorted(query.filters)):
+        # The name stands in the statement, so that an index on it serves; a percent sign in it is no placeholder.
+        literal = sql.SQL(sql.Literal(name).as_string(None).replace("%", "%%"))
         condition = sql.SQL(filled["has_metadata"]).format(
-            name=sql.Literal(name), prefixes=sql.SQL(f"prefixes_{number}"), values=sql.SQL(f"values_{number}")
+            name=literal, prefixes=sql.SQL(f"prefixes_{number}"), values=sql.SQL(f"values_{number}")
         )
         visible += "\n" + condition.as_string(None)
     narrow = filled["narrow"] if kind == "near_or_exact" else filled["no_narrow"]
@@ -81,7 +91,6 @@ def _values(generation: Generation, query: Query, vector: npt.NDArray[np.float32
         "source_ids": list(generation.source_ids),
         "tenants": [NO_TENANT] if query.tenant is None else [NO_TENANT, query.tenant],
         "principals": [EVERYONE, *query.principals],
-        "top_k": query.top_k,
     }
     for number, name in enumerate(sorted(query.filters)):
         accepted = list(query.filters[name])

@@ -7,7 +7,8 @@ WITH next AS MATERIALIZED (
     ORDER BY d.seq LIMIT %(limit)s
 )
 SELECT d.document, d.source_id, d.collection, d.document_id, d.seq, d.commit_seq, d.version, d.title, d.deleted,
-    d.content_hash, d.content_bytes, d.source_position, d.source_time, d.captured_at, d.raw
+    d.content_hash, d.content_bytes, d.source_position, d.source_time, d.captured_at, d.raw,
+    EXISTS (SELECT FROM livedex.quarantine q WHERE q.document = d.document AND q.generation = %(generation)s)
 FROM next JOIN livedex.documents d USING (document) WHERE next.bytes_before < %(bytes)s ORDER BY d.seq;
 
 -- name: log_end
@@ -23,7 +24,7 @@ FROM (SELECT document FROM livedex.documents
       ORDER BY seq LIMIT %(limit)s) AS next JOIN {g}.applied a USING (document);
 
 -- name: recorded_after
-SELECT c.document, c.chunk, c.text_hash, c.chunk_index, c.start_offset, c.end_offset, c.heading_path, c.section_type
+SELECT c.document, c.chunk, c.text_hash, c.shown_hash, c.chunk_index, c.start_offset, c.end_offset, c.heading_path, c.section_type
 FROM (SELECT document FROM livedex.documents
       WHERE seq > %(after)s AND source_id = ANY(%(source_ids)s::integer[]) AND slot %% %(shards)s = %(shard)s
       ORDER BY seq LIMIT %(limit)s) AS next JOIN {g}.chunks c USING (document);
@@ -58,7 +59,7 @@ ON CONFLICT (model_id, text_hash) DO NOTHING;
 DELETE FROM livedex.embeddings WHERE model_id = %(model_id)s AND text_hash = ANY(%(text_hashes)s::bytea[]);
 
 -- name: reserve_chunks
--- Blocks of 1,000 chunk numbers each.
+-- Blocks of consecutive chunk numbers.
 SELECT nextval('{g}.chunk_blocks') AS block FROM generate_series(1, %(blocks)s);
 
 -- name: drop_chunks
@@ -82,12 +83,12 @@ ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at;
 WITH incoming AS MATERIALIZED (
     SELECT r.*, e.embedding FROM jsonb_to_recordset(%(rows)s) AS r(ordinal bigint, chunk bigint, document bigint,
         index integer, start integer, "end" integer, heading_path text[], section_type text, text text,
-        text_hash bytea)
+        shown_hash bytea, text_hash bytea)
     JOIN unnest(%(embeddings)b::halfvec[]) WITH ORDINALITY AS e(embedding, ordinal) USING (ordinal)
 ), chunks AS (
     INSERT INTO {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text,
-        text_hash)
-    SELECT chunk, document, index, start, "end", heading_path, section_type, text, text_hash FROM incoming
+        shown_hash, text_hash)
+    SELECT chunk, document, index, start, "end", heading_path, section_type, text, shown_hash, text_hash FROM incoming
 )
 INSERT INTO {g}.vectors (chunk, document, embedding) SELECT chunk, document, embedding FROM incoming;
 
@@ -100,17 +101,20 @@ WHERE v.chunk = ANY(%(chunks)s::bigint[])
   AND (SELECT o.embedding <=> v.embedding FROM {g}.vectors o ORDER BY o.embedding <=> v.embedding LIMIT 1) > 1e-5;
 
 -- name: copy_chunks
-COPY {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text, text_hash)
+COPY {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text, shown_hash,
+    text_hash)
 FROM STDIN (FORMAT BINARY);
 
 -- name: copy_vectors
 COPY {g}.vectors (chunk, document, embedding) FROM STDIN (FORMAT BINARY);
 
 -- name: move_chunks
+-- Their vectors stay. The text comes along only where it changed in a way that the embedding does not see.
 UPDATE {g}.chunks c SET chunk_index = m.index, start_offset = m.start, end_offset = m.end,
-    heading_path = m.heading_path, section_type = m.section_type
+    heading_path = m.heading_path, section_type = m.section_type, text = coalesce(m.text, c.text),
+    shown_hash = m.shown_hash
 FROM jsonb_to_recordset(%(moves)s) AS m(chunk bigint, index integer, start integer, "end" integer,
-    heading_path text[], section_type text)
+    heading_path text[], section_type text, text text, shown_hash bytea)
 WHERE c.chunk = m.chunk;
 
 -- name: mark_applied

@@ -14,7 +14,8 @@ CREATE TABLE {g}.chunks (
     heading_path text[] NOT NULL,
     section_type text NOT NULL,
     text         text NOT NULL,
-    -- Keyed hashes of the text that was embedded and of the one that is indexed lexically.
+    -- Keyed hashes: of the text as it is shown, of the one that was embedded, of the one that is indexed lexically.
+    shown_hash   bytea NOT NULL,
     text_hash    bytea NOT NULL,
     terms_hash   bytea
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);

@@ -1,13 +1,14 @@
 -- name: existing
 -- What the log holds under some keys: at most one live row and any number of tombstones each.
-SELECT document, key_hash, deleted, seq, raw_hash,
-       CASE WHEN key_hash = ANY(%(with_raw)s::bytea[]) THEN raw END AS raw
-FROM livedex.documents
-WHERE source_id = %(source_id)s AND NOT deleted AND key_hash = ANY(%(key_hashes)s::bytea[])
+SELECT d.document, d.key_hash, d.deleted, d.seq, d.raw_hash,
+    EXISTS (SELECT FROM livedex.quarantine q WHERE q.document = d.document AND q.generation = 0) AS refused,
+    CASE WHEN d.key_hash = ANY(%(with_raw)s::bytea[]) THEN d.raw END AS raw
+FROM livedex.documents d
+WHERE d.source_id = %(source_id)s AND NOT d.deleted AND d.key_hash = ANY(%(key_hashes)s::bytea[])
 UNION ALL
-SELECT document, key_hash, deleted, seq, raw_hash, NULL
-FROM livedex.documents
-WHERE source_id = %(source_id)s AND deleted AND key_hash = ANY(%(key_hashes)s::bytea[]);
+SELECT d.document, d.key_hash, d.deleted, d.seq, d.raw_hash, false, NULL
+FROM livedex.documents d
+WHERE d.source_id = %(source_id)s AND d.deleted AND d.key_hash = ANY(%(key_hashes)s::bytea[]);
 
 -- name: write
 -- Take the lock, hand out seq and write rows and history in one statement. `ordinal` counts from 1.

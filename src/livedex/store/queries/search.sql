@@ -1,15 +1,19 @@
 -- name: near
--- The vector index proposes, and what it is known not to find is measured beside it; the current documents dispose, in
--- the same snapshot. OFFSET 0 keeps the planner from beginning with the documents, which it would do on a guess at how
--- few are visible.
-(SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
- FROM {g}.vectors v
- CROSS JOIN LATERAL (SELECT FROM livedex.documents d WHERE d.document = v.document AND {visible} OFFSET 0) AS allowed
- ORDER BY v.embedding <=> %(vector)s::halfvec({dimensions}) LIMIT {limit})
-UNION
-SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions})
-FROM {g}.strays s JOIN {g}.vectors v USING (chunk)
-CROSS JOIN LATERAL (SELECT FROM livedex.documents d WHERE d.document = v.document AND {visible} OFFSET 0) AS allowed
+-- The vector index proposes. What it is known not to find, and the newest chunks, to which its graph may not lead yet,
+-- are measured beside it. The current documents dispose, in the same snapshot. OFFSET 0 keeps the planner from beginning
+-- with the documents or reading whole tables, which it would do on a guess.
+SELECT * FROM (
+    (SELECT v.chunk, v.embedding <=> %(vector)s::halfvec({dimensions}) AS distance
+     FROM {g}.vectors v
+     CROSS JOIN LATERAL (SELECT FROM livedex.documents d WHERE d.document = v.document AND {visible} OFFSET 0) AS allowed
+     ORDER BY v.embedding <=> %(vector)s::halfvec({dimensions}) LIMIT {limit})
+    UNION
+    SELECT beside.chunk, v.embedding <=> %(vector)s::halfvec({dimensions})
+    FROM (SELECT chunk FROM {g}.strays
+          UNION SELECT * FROM (SELECT chunk FROM {g}.vectors ORDER BY chunk DESC LIMIT {newest}) AS newest) AS beside
+    CROSS JOIN LATERAL (SELECT document, embedding FROM {g}.vectors WHERE chunk = beside.chunk OFFSET 0) AS v
+    CROSS JOIN LATERAL (SELECT FROM livedex.documents d WHERE d.document = v.document AND {visible} OFFSET 0) AS allowed
+) AS proposed ORDER BY distance LIMIT {limit}
 
 -- name: exact
 -- Every visible vector is measured; ties by document and place.
@@ -40,16 +44,18 @@ AND left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata
 
 -- name: hits
 -- Text, offsets, version, position and time of what was applied; title and metadata as they are now.
-WITH narrow AS MATERIALIZED ({narrow}), candidates AS MATERIALIZED ({candidates})
+WITH narrow AS MATERIALIZED ({narrow}), candidates AS MATERIALIZED ({candidates}), best AS MATERIALIZED (
+    SELECT chunk, distance FROM candidates ORDER BY distance FETCH FIRST {top_k} ROWS WITH TIES
+)
 SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
     c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,
     k.distance, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
-FROM candidates k
+FROM best k
 JOIN {g}.chunks c ON c.chunk = k.chunk
 JOIN {g}.applied a ON a.document = c.document
 JOIN livedex.documents d ON d.document = c.document
 JOIN livedex.sources s ON s.source_id = d.source_id
-ORDER BY k.distance, d.document_id, c.chunk_index LIMIT %(top_k)s
+ORDER BY k.distance, d.document_id, c.chunk_index LIMIT {top_k}
 
 -- name: no_narrow
 SELECT NULL::bigint AS document WHERE false

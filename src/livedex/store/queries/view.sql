@@ -23,8 +23,10 @@ BEGIN
         RAISE EXCEPTION 'the query vector was made by %, but this view was embedded with %', model, {model}
             USING HINT = 'Make the vector with the same model: livedex embed VIEW TEXT';
     END IF;
-    RETURN QUERY SELECT n.* FROM (SELECT * FROM {schema}.{view} ORDER BY embedding <=> query LIMIT k) AS n
-        ORDER BY n.embedding <=> query, n.document_id, n.chunk_index;
+    -- More than are wanted, so that of equally near ones at the end always the same are left out.
+    RETURN QUERY SELECT n.*
+        FROM (SELECT * FROM {schema}.{view} ORDER BY embedding <=> query LIMIT greatest(k, 100)) AS n
+        ORDER BY n.embedding <=> query, n.document_id, n.chunk_index LIMIT k;
 END $$
 
 -- name: comment_view
