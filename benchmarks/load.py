@@ -59,8 +59,9 @@ async def load(documents: int) -> None:
         output = await asyncio.to_thread(subprocess.check_output, command, env=place.environ)
         found = json.loads(output)
         rates = [found["chunks"] / found[until] for until in ("searchable", "indexed")]
-        print(f"  {found['documents']:,} documents, {found['chunks']:,} chunks: searchable after {found['searchable']:.1f} s "
-              f"({rates[0]:,.0f} chunks/s), vector index after {found['indexed']:.1f} s ({rates[1]:,.0f} chunks/s), "
+        print(f"  {found['documents']:,} documents, {found['chunks']:,} chunks: "
+              f"searchable after {found['searchable']:.1f} s ({rates[0]:,.0f} chunks/s), "
+              f"vector index after {found['indexed']:.1f} s ({rates[1]:,.0f} chunks/s), "
               f"peak memory of the process {found['peak_mib']:.0f} MiB")  # fmt: skip
         if documents <= 5000:
             await batch_script(place)
@@ -90,7 +91,9 @@ async def batch_script(place: Stage) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=2000)
-    parser.add_argument("--times", type=int, default=10, help="how many times as large the second corpus is; 0 for none")
+    parser.add_argument(
+        "--times", type=int, default=10, help="how many times as large the second corpus is; 0 for none"
+    )
     chosen = parser.parse_args()
     print_machine()
     print("initial load, hashing embedder, 1 shard")

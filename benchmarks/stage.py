@@ -88,7 +88,7 @@ async def stage(embedder: str = "hashing", shards: int = 1) -> AsyncIterator[Sta
 async def running(place: Stage) -> AsyncIterator[subprocess.Popen[bytes]]:
     """`livedex up` as a process of its own."""
     command = [sys.executable, "-m", "livedex", "--config", str(place.config), "up"]
-    process = subprocess.Popen(command, env=place.environ, stdout=subprocess.DEVNULL)  # noqa: S603  # our own program
+    process = subprocess.Popen(command, env=place.environ, stdout=subprocess.DEVNULL)  # our own program
     try:
         yield process
     finally:

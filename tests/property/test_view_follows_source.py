@@ -14,14 +14,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-
 from psycopg.conninfo import conninfo_to_dict
+from tests.conftest import drop_database, make_database
+from tests.world import World, check_view
 
 from livedex.faults import Faults, NoFaults
 from livedex.store.embedded import EmbeddedServer
 from livedex.testing.faults import Crash, CrashAt
-from tests.conftest import drop_database, make_database
-from tests.world import World, check_view
 
 KEYS = [f"doc-{number}" for number in range(8)]
 FAULTS = [
@@ -90,10 +89,10 @@ class Machine(RuleBasedStateMachine):
     def write_long_document(self, key: str, seed: int) -> None:
         self.write(key, incompressible(seed))
 
-    @rule(key=keys, target=st.sampled_from(["one", "two"]))
-    def write_link(self, key: str, target: str) -> None:
+    @rule(key=keys, page=st.sampled_from(["one", "two"]))
+    def write_link(self, key: str, page: str) -> None:
         """The embedding does not see where a link leads; the text that is shown does."""
-        self.write(key, f"## Links\n\nSee [the page](https://example.org/{target}) for more.")
+        self.write(key, f"## Links\n\nSee [the page](https://example.org/{page}) for more.")
 
     @rule(key=keys, title=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8))
     def change_title_alone(self, key: str, title: str) -> None:

@@ -8,7 +8,6 @@ from livedex.ports import Changes, Heartbeat, SnapshotFinished, SnapshotRows, Sn
 from livedex.store.catalog import PartitionRow
 from livedex.store.documents import Log
 
-
 ACKNOWLEDGE_SECONDS = 0.1
 
 

@@ -131,8 +131,8 @@ class Log:
     async def begin_snapshot(self) -> int:
         """Open a new epoch, in which every document must be seen again. Returns it."""
         async with self._commit():
-            epoch = int((await self._row("begin_epoch"))["epoch"])
-        return epoch
+            opened = await self._row("begin_epoch")
+        return int(opened["epoch"])
 
     async def finish_snapshot(self, tables: Sequence[str], epoch: int, position: str, time: datetime) -> int:
         """Remove what the snapshot did not see, and store its position. Returns the number of documents removed."""

@@ -32,10 +32,12 @@ class GenerationTables:
 
     async def state(self, generation: Generation) -> LoadState:
         sql = STATEMENTS.for_schema(generation.schema)["loaded"]
-        async with self._database.connection() as connection:
-            async with connection.cursor(row_factory=class_row(LoadState)) as cursor:
-                await cursor.execute(sql, {"generation": generation.generation})
-                state = await cursor.fetchone()
+        async with (
+            self._database.connection() as connection,
+            connection.cursor(row_factory=class_row(LoadState)) as cursor,
+        ):
+            await cursor.execute(sql, {"generation": generation.generation})
+            state = await cursor.fetchone()
         return state or LoadState(indexed=False, loaded=False)
 
     @asynccontextmanager

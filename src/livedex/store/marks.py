@@ -31,3 +31,11 @@ class Marks:
             capturing=bool(known) and all(row["followed"] for row in known),
             now=rows[0]["now"],
         )
+
+    @classmethod
+    def of_json(cls, rows: Sequence[dict[str, Any]]) -> Self:
+        """From the same rows as JSON, where times are text."""
+        times = ("now", "time", "heartbeat_at")
+        return cls.of(
+            [{**row, **{name: row[name] and datetime.fromisoformat(row[name]) for name in times}} for row in rows]
+        )

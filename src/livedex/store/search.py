@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 
 from livedex.model import Generation, Query
@@ -47,18 +47,23 @@ async def dense(
     kind = "exact" if exact else "near_or_exact" if narrows else "near"
     statement = _hits(generation, query, limit, kind)
     values = _values(generation, query, vector)
-    async with database.connection() as connection, connection.pipeline(), connection.transaction():
-        await connection.execute(STATEMENTS["one_snapshot"])
-        if limit > CANDIDATES:
-            await connection.execute(STATEMENTS["widen"], {"ef_search": str(min(MOST_EF_SEARCH, limit))})
-        if kind == "near_or_exact":
-            await connection.execute(STATEMENTS["plan_for_values"])
-        hits = connection.cursor(row_factory=dict_row)
-        await hits.execute(statement, values)
-        marks = connection.cursor(row_factory=dict_row)
-        await marks.execute(CATALOG["marks"], {"generation": generation.generation})
-        rows = await hits.fetchall()
-        return Found(tuple(rows), exact or len(rows) == query.top_k, Marks.of(await marks.fetchall()))
+    async with database.connection() as connection:
+        if limit == CANDIDATES and kind != "near_or_exact":
+            rows = await _rows(connection, statement, values)
+        else:
+            async with connection.pipeline(), connection.transaction():
+                await connection.execute(STATEMENTS["widen"], {"ef_search": str(min(MOST_EF_SEARCH, limit))})
+                if kind == "near_or_exact":
+                    await connection.execute(STATEMENTS["plan_for_values"])
+                rows = await _rows(connection, statement, values)
+    hits = tuple(row for row in rows if row["chunk"] is not None)
+    return Found(hits, exact or len(hits) == query.top_k, Marks.of_json(rows[0]["marks"]))
+
+
+async def _rows(connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, values)
+        return await cursor.fetchall()
 
 
 def _hits(generation: Generation, query: Query, limit: int, kind: str) -> str:
@@ -82,11 +87,13 @@ def _hits(generation: Generation, query: Query, limit: int, kind: str) -> str:
     narrow = filled["narrow"] if kind == "near_or_exact" else filled["no_narrow"]
     candidates = filled[kind].replace("{near}", filled["near"])
     statement = filled["hits"].replace("{narrow}", narrow).replace("{candidates}", candidates)
+    statement = statement.replace("{marks}", CATALOG["marks"])
     return statement.replace("{visible}", visible)
 
 
 def _values(generation: Generation, query: Query, vector: npt.NDArray[np.float32]) -> dict[str, Any]:
     values: dict[str, Any] = {
+        "generation": generation.generation,
         "vector": vector,
         "source_ids": list(generation.source_ids),
         "tenants": [NO_TENANT] if query.tenant is None else [NO_TENANT, query.tenant],

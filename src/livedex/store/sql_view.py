@@ -65,7 +65,8 @@ async def create_sql_view(database: Database, generation: Generation, schema: st
             except psycopg.errors.LockNotAvailable:
                 if attempt == LOCK_ATTEMPTS:
                     raise StoreError(
-                        f"Readers hold the SQL view {schema}.{generation.view} in open transactions. End them and start again."
+                        f"Readers hold the SQL view {schema}.{generation.view} in open transactions. "
+                        "End them and start again."
                     ) from None
                 await asyncio.sleep(0.05)
 

@@ -43,28 +43,28 @@ AND d.acl && %(principals)s::text[]
 AND left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata ->> {name} = ANY(%({values})s::text[])
 
 -- name: hits
--- Text, offsets, version, position and time of what was applied; title and metadata as they are now.
+-- Text, offsets, version, position and time of what was applied; title and metadata as they are now. With them, on every
+-- row and on one even without a hit, how fresh the generation is: one statement, so one snapshot and one journey.
 WITH narrow AS MATERIALIZED ({narrow}), candidates AS MATERIALIZED ({candidates}), best AS MATERIALIZED (
     SELECT chunk, distance FROM candidates ORDER BY distance FETCH FIRST {top_k} ROWS WITH TIES
 )
-SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
-    c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,
-    k.distance, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
-FROM best k
-JOIN {g}.chunks c ON c.chunk = k.chunk
-JOIN {g}.applied a ON a.document = c.document
-JOIN livedex.documents d ON d.document = c.document
-JOIN livedex.sources s ON s.source_id = d.source_id
-ORDER BY k.distance, d.document_id, c.chunk_index LIMIT {top_k}
+SELECT fresh.marks, hits.* FROM (SELECT jsonb_agg(to_jsonb(m)) AS marks FROM ({marks}) AS m) AS fresh LEFT JOIN (
+    SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
+        c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,
+        k.distance, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
+    FROM best k
+    JOIN {g}.chunks c ON c.chunk = k.chunk
+    JOIN {g}.applied a ON a.document = c.document
+    JOIN livedex.documents d ON d.document = c.document
+    JOIN livedex.sources s ON s.source_id = d.source_id
+) AS hits ON true
+ORDER BY hits.distance, hits.document_id, hits.chunk_index LIMIT {top_k}
 
 -- name: no_narrow
 SELECT NULL::bigint AS document WHERE false
 
 -- name: widen
 SELECT set_config('hnsw.ef_search', %(ef_search)s, true)
-
--- name: one_snapshot
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY
 
 -- name: plan_for_values
 -- How a filter is best answered depends on how many documents it leaves.
