@@ -54,7 +54,7 @@ SELECT document_id, title, chunk_text FROM handbook_search('[0.0132,...]', 'all-
 everything that makes vectors comparable, so it differs between precisions, revisions and prefixes of one model.
 
 The function takes the rows that the vector index proposes. It measures no more than that: `livedex search` and the
-Python API also measure the few chunks that the index cannot find
+Python API also measure the newest chunks and the few that the index cannot find
 ([decision 7](../decisions/0007-strays.md)), and measure everything where few documents are visible. Who needs the very
 same hits should use those.
 

@@ -237,7 +237,7 @@ class Index:
         recipe = Recipe(PARSER, chunker.recipe, embedder.identity)
         lag = wanted.target_lag.total_seconds()
         generation = await self.catalog.declare_view(view, rows, recipe, wanted.shards, lag)
-        _check_recipe(generation, recipe, rows)
+        _check_recipe(generation, recipe, rows, wanted.shards)
         metadata = {column for row in rows for table in row.mapping.values() for column in table.metadata}
         await create_sql_view(self._database, generation, wanted.sql_schema, sorted(metadata))
         parts = Parts(chunker, embedder, self._identity.hash_key, self._clock, self._faults)
@@ -299,7 +299,7 @@ def build_embedder(wanted: config.LocalEmbedder | config.ApiEmbedder | config.Ha
             )
 
 
-def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[SourceRow]) -> None:
+def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[SourceRow], shards: int) -> None:
     built = generation.recipe
     differences = []
     if dict(built.chunker) != dict(wanted.chunker) or dict(built.parser) != dict(wanted.parser):
@@ -308,6 +308,8 @@ def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[Sour
         )
     if built.model != wanted.model:
         differences.append(f"was embedded with {built.model.name}, livedex.yaml asks for {wanted.model.name}")
+    if generation.shards != shards:
+        differences.append(f"was built with {generation.shards} shards, livedex.yaml asks for {shards}")
     if set(generation.source_ids) != {row.source_id for row in sources}:
         differences.append("was built from other sources than livedex.yaml names")
     if differences:

@@ -43,6 +43,7 @@ class ViewStatus:
     backlog: int
     quarantined: int
     lag_seconds: float | None
+    target_lag_seconds: float
     lag_p50_seconds: float | None
     lag_p99_seconds: float | None
     watermark: tuple[Watermark, ...]
@@ -117,6 +118,7 @@ async def _view(catalog: Catalog, generation: Generation, names: Mapping[int, st
         backlog=sum(row["documents"] for row in backlog),
         quarantined=counters["quarantined"],
         lag_seconds=lag_seconds(watermark, marks.now),
+        target_lag_seconds=lag["target_seconds"],
         lag_p50_seconds=lag["p50_seconds"],
         lag_p99_seconds=lag["p99_seconds"],
         watermark=watermark,

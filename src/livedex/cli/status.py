@@ -80,6 +80,8 @@ def _show_freshness(view: ViewStatus) -> None:
         follow = "" if view.capturing else ". Run: livedex sync, or livedex up"
         say(_INDENT * 2, ("the first load is not complete", "yellow"), follow)
     elif view.capturing:
-        say(_INDENT * 2, ("followed", "green"), f" · lag {seconds(view.lag_seconds)}")
+        late = view.lag_seconds > view.target_lag_seconds
+        lag = f" · lag {seconds(view.lag_seconds)}, target {seconds(view.target_lag_seconds)}"
+        say(_INDENT * 2, ("late", "red") if late else ("followed", "green"), lag)
     else:
         say(_INDENT * 2, ("not followed", "yellow"), f" · as of {seconds(view.lag_seconds)} ago. Run: livedex up")

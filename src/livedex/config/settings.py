@@ -208,7 +208,7 @@ class PostgresSource(Section):
     url: DatabaseURL
     """Where the database is: `postgresql://user:password@host:5432/database`. Take it from the environment."""
     tables: Annotated[Mapping[Text, Annotated[TableMapping, _ReadAsTable()]], Field(min_length=1)]
-    """The tables to follow, by name; `schema.table` outside the search path."""
+    """The tables to follow, by name; `schema.table` outside the schema `public`."""
     slot: Annotated[str, AfterValidator(_slot_name)] | None = None
     """The replication slot. Without it livedex makes one named after the source."""
     publication: Annotated[str, Field(min_length=1, max_length=63)] | None = None
@@ -306,7 +306,8 @@ class View(Section):
     embedder: str = "local"
     """The name of an embedder. `local` and `hashing` need no declaration."""
     target_lag: Duration = timedelta(seconds=2)
-    """How long after its commit a change should be searchable. Being late is reported; nothing is dropped."""
+    """How long after its commit a change should be searchable. `livedex status` says when a view is later than that;
+    nothing is dropped."""
     shards: Annotated[int, Field(ge=1, le=64)] = 1
     """How many workers can build it side by side."""
     sql_schema: Annotated[str, AfterValidator(_sql_schema), Field(alias="schema")] = "public"

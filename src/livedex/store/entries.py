@@ -153,7 +153,7 @@ def _live(effect: Effect, place: Place, entry: Entry | None, source: SourceRow) 
         "metadata": dict(rendered.metadata),
         "updated_at": None if rendered.updated_at is None else rendered.updated_at.isoformat(),
         "version": rendered.version or _digest([rendered.title, rendered.content, dict(rendered.metadata)]).hex(),
-        "raw_hash": _hex(_digest([raw, _mapping_json(mapping), place])),
+        "raw_hash": _hex(_digest([raw, _mapping_json(mapping), place, source.document_id(place)])),
         "content_hash": _hex(content_hash),
         "content_bytes": len(rendered.content.encode("utf-8", "surrogatepass")),
         "raw": raw,

@@ -47,10 +47,11 @@ async def create_sql_view(database: Database, generation: Generation, schema: st
 
     Readers are not held up: the exchange waits for its lock only briefly, and tries again.
     """
-    statements = _statements(generation, schema, metadata)
-    definition = "\n".join(statements)
-    values = {"view": generation.view, "definition": definition}
     async with database.connection() as connection:
+        standing = await _columns(connection, generation.view, schema)
+        statements = _statements(generation, schema, _appended(standing, metadata))
+        definition = "\n".join(statements)
+        values = {"view": generation.view, "definition": definition}
         row = await (await connection.execute(SQL["definition"], values)).fetchone()
         await connection.execute(SQL["default_settings"])
         if row is not None and row[0] == definition:
@@ -88,9 +89,23 @@ async def _replace(
         await connection.execute(statement)
 
 
+async def _columns(connection: AsyncConnection[Any], view: str, schema: str) -> list[str]:
+    cursor = await connection.execute(SQL["columns"], {"view": view, "schema": schema})
+    return [name for (name,) in await cursor.fetchall()]
+
+
+def _appended(standing: Sequence[str], metadata: Sequence[str]) -> list[str]:
+    """Metadata in the order in which the view shows it, what is new last: a view's columns can only be added to."""
+    place = {name: number for number, name in enumerate(standing)}
+    return sorted(set(metadata), key=lambda key: (place.get(_column(key), len(place)), key))
+
+
+def _column(key: str) -> str:
+    return f"metadata_{key}" if key in COLUMNS else key
+
+
 def _statements(generation: Generation, schema: str, metadata: Sequence[str]) -> list[str]:
-    taken = set(COLUMNS)
-    columns = {key: f"metadata_{key}" if key in taken else key for key in sorted(set(metadata))}
+    columns = {key: _column(key) for key in metadata}
     names: dict[str, sql.Composable] = {
         "schema": sql.Identifier(schema),
         "view": sql.Identifier(generation.view),

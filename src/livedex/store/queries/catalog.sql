@@ -15,7 +15,8 @@ ON CONFLICT (name) DO NOTHING;
 UPDATE livedex.sources SET mapping = %(mapping)s WHERE source_id = %(source_id)s;
 
 -- name: reset_partitions
--- Forget the positions: the source is read again from the start, in a new epoch.
+-- Forget the positions, and with them the watermarks: the source is read again from the start, in a new epoch.
+WITH forgotten AS (DELETE FROM livedex.watermarks WHERE source_id = %(source_id)s)
 UPDATE livedex.partitions SET position = NULL, state = 'new', error = NULL WHERE source_id = %(source_id)s;
 
 -- name: add_partition
@@ -122,7 +123,9 @@ WHERE g.generation = %(generation)s;
 
 -- name: lag
 -- Seconds from commit to searchable over the last samples of a generation.
-SELECT count(*) AS samples, percentile_cont(0.5) WITHIN GROUP (ORDER BY lag) AS p50_seconds,
+SELECT (SELECT extract(epoch FROM v.target_lag)::double precision FROM livedex.views v
+        JOIN livedex.generations g USING (view_id) WHERE g.generation = %(generation)s) AS target_seconds,
+    count(*) AS samples, percentile_cont(0.5) WITHIN GROUP (ORDER BY lag) AS p50_seconds,
     percentile_cont(0.99) WITHIN GROUP (ORDER BY lag) AS p99_seconds
 FROM (SELECT extract(epoch FROM searchable_at - committed_at)::double precision AS lag FROM livedex.lag_samples
       WHERE generation = %(generation)s AND searchable_at > clock_timestamp() - interval '1 hour') AS recent;

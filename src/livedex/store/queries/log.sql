@@ -122,6 +122,8 @@ UPDATE livedex.partitions SET position = %(position)s, position_time = %(time)s,
 WHERE source_id = %(source_id)s AND partition = %(partition)s;
 
 -- name: begin_epoch
+-- What was searchable up to some position is no longer a statement about the source until the snapshot is complete.
+WITH forgotten AS (DELETE FROM livedex.watermarks WHERE source_id = %(source_id)s AND partition = %(partition)s)
 UPDATE livedex.partitions SET epoch = epoch + 1, state = 'snapshot', position = NULL, position_time = NULL,
     position_serial = position_serial + 1, heartbeat_at = clock_timestamp(), error = NULL
 WHERE source_id = %(source_id)s AND partition = %(partition)s RETURNING epoch;

@@ -61,3 +61,8 @@ EXCEPTION WHEN insufficient_privilege THEN
     EXECUTE format('ALTER ROLE %I IN DATABASE %I SET hnsw.iterative_scan = %L', current_user, current_database(), 'relaxed_order');
     EXECUTE format('ALTER ROLE %I IN DATABASE %I SET hnsw.ef_search = 100', current_user, current_database());
 END $$
+
+-- name: columns
+-- The columns of the SQL view as it stands, in their order.
+SELECT column_name::text FROM information_schema.columns
+WHERE table_schema = %(schema)s AND table_name = %(view)s ORDER BY ordinal_position

@@ -179,7 +179,7 @@ class Tables:
             if column is None:
                 raise SchemaChanged(
                     f'Column "{name}" of table "{table.name}" is gone: it was dropped or renamed. The source is paused '
-                    "and keeps its changes. Bring the column back, or change livedex.yaml and run: "
+                    "and keeps its changes. Bring the column back or change livedex.yaml, then run: "
                     f"livedex source resync {self._source}"
                 )
             if known.get(name, column.type_oid) != column.type_oid:
