@@ -285,6 +285,18 @@ def embedded_texts(embedder: FaultyEmbedder) -> dict[str, int]:
     return dict(embedder.embedded)
 
 
+async def test_processes_that_start_together_on_an_empty_store_share_the_work(
+    make_world: Callable[[int], World],
+) -> None:
+    world = make_world(2)
+    for number in range(20):
+        write(world, f"doc-{number}", f"only in {number}")
+    embedder = FaultyEmbedder(HashingEmbedder())
+    await asyncio.gather(*(sync(world, embedder) for _ in range(4)))
+    assert set(embedded_texts(embedder).values()) == {1}
+    await check_view(world)
+
+
 async def test_invariant_7_text_that_comes_back_is_not_embedded_again(world: World) -> None:
     write(world, "a", "version A")
     await sync(world)

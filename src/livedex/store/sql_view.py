@@ -60,6 +60,11 @@ async def create_sql_view(database: Database, generation: Generation, schema: st
             try:
                 async with connection.transaction():
                     await connection.execute(SQL["lock_timeout"])
+                    # Processes that start together take turns; whoever comes later finds the work done.
+                    await connection.execute(load("catalog")["lock"])
+                    row = await (await connection.execute(SQL["definition"], values)).fetchone()
+                    if row is not None and row[0] == definition:
+                        return
                     await _replace(connection, statements, generation, schema)
                     await connection.execute(SQL["remember_definition"], values)
                 return
