@@ -1,10 +1,10 @@
 """What a year of real edits costs: texts embedded and index entries written.
 
-    python benchmarks/edits.py [--sets 400]
+    python benchmarks/edits.py [--changes 6777]
 
-Replays `streams/sourcegraph-2022` (a company handbook) through a real source table, a change set a transaction, a
-rename as an UPDATE of the key, and counts what the view did: from the counts beside its cursors, `texts_embedded` and
-`chunks_inserted`, each of which is one row in the vector table and one insert into HNSW. Then three changes that should
+Replays `streams/sourcegraph-2022` (a company handbook) through a real source table, a change a transaction so that
+each one's cost is known, a rename as an UPDATE of the key, and counts what the view did: from the counts beside its
+cursors, `texts_embedded` and `chunks_inserted`, each of which is one row in the vector table and one insert into HNSW. Then three changes that should
 cost nothing. One-paragraph edits are those where a single paragraph of a document with two headings or more changed.
 """
 
@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import difflib
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Any
 
 import psycopg
@@ -81,24 +81,20 @@ class Meter:
         self._connection.close()
 
 
-def kinds(lines: list[dict[str, Any]], contents: dict[str, str]) -> list[str]:
-    """What each change of a set is, keeping `contents` up to date."""
-    found = []
-    for line in lines:
-        old = contents.pop(line["old_path"], "") if line["op"] == "m" else contents.get(line["path"], "")
-        new = line["content"] or ""
-        if line["op"] == "d":
-            contents.pop(line["path"], None)
-            found.append("delete")
-            continue
-        contents[line["path"]] = new
-        if line["op"] == "m":
-            found.append("rename" if old == new else "rename with edit")
-        elif line["op"] == "c":
-            found.append("create")
-        else:
-            found.append("no-op" if old == new else "one paragraph" if is_one_paragraph(old, new) else "edit")
-    return found
+def kind_of(line: dict[str, Any], contents: dict[str, str]) -> str:
+    """What a change is, keeping `contents` up to date."""
+    old = contents.pop(line["old_path"], "") if line["op"] == "m" else contents.get(line["path"], "")
+    new = line["content"] or ""
+    if line["op"] == "d":
+        contents.pop(line["path"], None)
+        return "delete"
+    contents[line["path"]] = new
+    match line["op"]:
+        case "c":
+            return "create"
+        case "m":
+            return "rename" if old == new else "rename with edit"
+    return "no-op" if old == new else "one-paragraph edit" if is_one_paragraph(old, new) else "other edit"
 
 
 def position(source: psycopg.Connection[Any]) -> str:
@@ -108,7 +104,7 @@ def position(source: psycopg.Connection[Any]) -> str:
     return str(row[0])
 
 
-async def replay(place: Stage, index: livedex.Index, sets: int) -> None:
+async def replay(place: Stage, index: livedex.Index, changes: int) -> None:
     lines = list(stream("sourcegraph-2022"))
     start = [line for line in lines if line["op"] == "r"]
     place.fill([(line["path"], "", line["content"]) for line in start])
@@ -116,29 +112,20 @@ async def replay(place: Stage, index: livedex.Index, sets: int) -> None:
     await index.sync()
     stop = asyncio.Event()
     up = asyncio.create_task(index.up(stop))
-    commits: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for line in lines[len(start) :]:
-        commits[line["commit"]].append(line)
-    meter, counts = Meter(index.dsn), Counter[str]()
-    embedded: Counter[str] = Counter()
+    meter, counts, embedded = Meter(index.dsn), Counter[str](), Counter[str]()
     total = meter.read()
     with place.source() as source, source.cursor() as cursor:
-        for number, changes in enumerate(list(commits.values())[:sets]):
+        for number, line in enumerate(lines[len(start) :][:changes], 1):
             before = meter.read()
             with source.transaction():
-                for line in changes:
-                    apply(cursor, line)
+                apply(cursor, line)
                 lsn = position(source)
             await meter.reach(lsn)
-            after = meter.read()
-            found = kinds(changes, contents)
-            counts.update(found)
-            # A set of one kind is that kind's; of a mixed one only the total is known.
-            only = found[0] if len(set(found)) == 1 else "mixed sets"
-            embedded[only] += after[0] - before[0]
-            counts[f"in sets: {only}"] += len(found)
-            if number % 1000 == 999:
-                print(f"  … {number + 1:,} change sets", flush=True)
+            kind = kind_of(line, contents)
+            counts[kind] += 1
+            embedded[kind] += meter.read()[0] - before[0]
+            if number % 2000 == 0:
+                print(f"  … {number:,} changes", flush=True)
     report(counts, embedded, tuple(b - a for a, b in zip(total, meter.read(), strict=True)))
     await free_changes(place, meter)
     meter.close()
@@ -148,18 +135,13 @@ async def replay(place: Stage, index: livedex.Index, sets: int) -> None:
 
 def report(counts: Counter[str], embedded: Counter[str], total: tuple[int, ...]) -> None:
     texts, inserted = total
-    edits = counts["edit"] + counts["one paragraph"] + counts["rename with edit"]
-    print(
-        f"  changes: {', '.join(f'{n:,} {kind}' for kind, n in counts.most_common() if not kind.startswith('in sets'))}"
-    )
+    for kind, number in counts.most_common():
+        print(f"  {number:,} x {kind}: {embedded[kind]:,} texts embedded, {embedded[kind] / number:.2f} each")
+    edits = [kind for kind in counts if "edit" in kind]
+    number = sum(counts[kind] for kind in edits)
+    print(f"  all {number:,} edits: {sum(embedded[kind] for kind in edits) / max(1, number):.2f} texts embedded each")
     print(f"  texts embedded: {texts:,}; HNSW inserts: {inserted:,}, {inserted / max(1, texts):.3f} per embedded text")
-    for kind, number in sorted(embedded.items()):
-        share = counts[f"in sets: {kind}"]
-        print(f"    {kind}: {number:,} for {share:,} changes, {number / max(1, share):.2f} each")
-    updates = {k: embedded[k] for k in ("edit", "one paragraph", "rename with edit") if counts[f"in sets: {k}"]}
-    known = sum(counts[f"in sets: {k}"] for k in updates)
-    print(f"  texts embedded per real edit (in sets of edits alone): {sum(updates.values()) / max(1, known):.2f} "
-          f"({known:,} of {edits:,} edits)")  # fmt: skip
+    print(f"  (the other {inserted - texts:,} inserts are texts that came back: their vectors were known)")
 
 
 async def free_changes(place: Stage, meter: Meter) -> None:
@@ -181,12 +163,12 @@ async def free_changes(place: Stage, meter: Meter) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=3431, help="how many change sets to replay; the year has 3,431")
+    parser.add_argument("--changes", type=int, default=6777, help="how many to replay; the year has 6,777")
     chosen = parser.parse_args()
     print_machine()
-    print(f"real edits: sourcegraph-2022, {chosen.sets:,} change sets, defaults of the markdown chunker")
+    print(f"real edits: sourcegraph-2022, {chosen.changes:,} changes, defaults of the markdown chunker")
     async with stage() as place, livedex.open(place.config, environ=place.environ) as index:
-        await replay(place, index, chosen.sets)
+        await replay(place, index, chosen.changes)
 
 
 if __name__ == "__main__":

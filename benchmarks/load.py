@@ -26,7 +26,7 @@ from livedex.store.vectors import literal
 
 SHARDS = 1
 CHILD = """
-import asyncio, json, resource, sys, time
+import asyncio, json, sys, time
 import livedex
 
 async def main():
@@ -44,7 +44,8 @@ async def main():
         counts = (await sync)["handbook"]
         indexed = time.perf_counter() - started
         chunks = (await index.status()).views[0].chunks
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Not ru_maxrss: that one begins with the size of the process that started this one.
+        (peak,) = [int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")]
         print(json.dumps({"searchable": searchable or indexed, "indexed": indexed, "chunks": chunks,
                           "documents": counts.documents, "peak_mib": peak}))
 

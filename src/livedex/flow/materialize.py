@@ -22,6 +22,8 @@ READ_BYTES = 16 * 2**20
 INLINE_BYTES = 32 * 2**10
 """Less content than this is cut on the event loop; handing it to a thread would take longer."""
 BATCH_SECONDS = 2.0
+MOST_DOCUMENTS = 1000
+LEAST_DOCUMENTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +42,21 @@ class Parts:
 class Pace:
     """How much goes into one batch: one change at once, a backlog in batches of about two seconds."""
 
-    most_documents: int = 1000
     most_texts: int = 2048
-    documents: int = 500
     texts: int = 512
+    documents: int = MOST_DOCUMENTS
 
-    def learn(self, batch: Batch, made: int, seconds: float) -> None:
-        """Adapt to how long the last batch took."""
+    def learn(self, batch: Batch, read: int, made: int, seconds: float) -> None:
+        """Adapt to how long the last batch took, and to how many of the documents read it had room for."""
         if seconds > BATCH_SECONDS:
             self.texts = max(16, min(self.texts, made) // 2)
-            self.documents = max(8, min(self.documents, len(batch.documents)) // 2)
         elif seconds < BATCH_SECONDS / 2:
             self.texts = min(self.most_texts, self.texts * 2)
-            self.documents = min(self.most_documents, self.documents * 2)
+        used = len(batch.documents)
+        if used < read:
+            self.documents = max(LEAST_DOCUMENTS, 2 * used)
+        elif batch.at_end:
+            self.documents = MOST_DOCUMENTS
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ async def materialize(shard: Shard, follower: Follower, parts: Parts) -> None:
         if not batch.documents and not _has_news(batch, follower):
             follower.cursor = follower.cursor if batch.end == batch.after else await _skip(shard, batch)
             return
+        read = len(batch.documents)
         batch, outcomes, embedded = await _prepare(batch, shard, parts, follower.pace.texts)
         await parts.faults.reach("materialize.embedded")
         await shard.apply(batch, outcomes, embedded.vectors, embedded.made, embedded.rested)
@@ -84,7 +89,7 @@ async def materialize(shard: Shard, follower: Follower, parts: Parts) -> None:
             await shard.release_texts()
         follower.cursor = batch.end
         follower.serials = _serials(batch) or follower.serials
-        follower.pace.learn(batch, embedded.made, parts.clock.monotonic() - started)
+        follower.pace.learn(batch, read, embedded.made, parts.clock.monotonic() - started)
         if batch.at_end:
             return
 

@@ -236,7 +236,11 @@ def _configure(home: _Home) -> int:
     cluster.configure(
         home.data,
         home.user,
-        {**server_settings(memory_limit(), lz4="--with-lz4" in built_with), **network, **home.settings},
+        {
+            **server_settings(memory_limit(), lz4="--with-lz4" in built_with, cores=os.cpu_count() or 1),
+            **network,
+            **home.settings,
+        },
     )
     if home.log.exists() and home.log.stat().st_size > _LOG_BYTES:
         home.log.replace(home.log.with_name("server.log.1"))

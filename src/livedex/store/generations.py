@@ -67,7 +67,6 @@ class Builder:
         with translate():
             if not (await self._row("index_is_valid"))["valid"]:
                 await self._connection.execute(self._sql["drop_invalid_index"])
-                await self._connection.execute(self._sql["analyze"])
                 await faults.reach("index.before_build")
                 await self._connection.execute(self._sql["build_vector_index"])
             await self._connection.execute(self._sql["analyze"])

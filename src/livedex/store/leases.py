@@ -19,7 +19,8 @@ from livedex.store.statements import load
 
 SQL = load("leases")
 LEASE_SECONDS = 20.0
-"""Longer than idle_in_transaction_session_timeout: a worker that froze in a transaction holds no locks any more."""
+"""Longer than idle_in_transaction_session_timeout, which ends most transactions of a worker that froze; whoever takes
+its lease over ends the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 _MB = 1 << 20
 
 
-def server_settings(memory_bytes: int, *, lz4: bool) -> dict[str, str]:
-    """Settings for a server on a machine, or in a container, with this much memory."""
+def server_settings(memory_bytes: int, *, lz4: bool, cores: int = 2) -> dict[str, str]:
+    """Settings for a server on a machine, or in a container, with this much memory and so many cores."""
     return {
         # One PostgreSQL holds log, index and the sources' slots in tests and small set-ups.
         "wal_level": "logical",
@@ -18,7 +18,8 @@ def server_settings(memory_bytes: int, *, lz4: bool) -> dict[str, str]:
         "max_wal_senders": "20",
         "shared_buffers": f"{max(16, min(memory_bytes // 4, 1024 * _MB) // _MB)}MB",
         "maintenance_work_mem": f"{max(16, min(memory_bytes // 16, 512 * _MB) // _MB)}MB",
-        "max_parallel_maintenance_workers": "2",
+        # Beside the one that leads them, which works too.
+        "max_parallel_maintenance_workers": str(max(1, cores - 1)),
         # A generation is a handful of tables; promoting and dropping several touches all of them at once.
         "max_locks_per_transaction": "256",
         "wal_compression": "lz4" if lz4 else "pglz",
