@@ -4,8 +4,9 @@
 
 Replays `streams/sourcegraph-2022` (a company handbook) through a real source table, a change a transaction so that
 each one's cost is known, a rename as an UPDATE of the key, and counts what the view did: from the counts beside its
-cursors, `texts_embedded` and `chunks_inserted`, each of which is one row in the vector table and one insert into HNSW. Then three changes that should
-cost nothing. One-paragraph edits are those where a single paragraph of a document with two headings or more changed.
+cursors, `texts_embedded` and `chunks_inserted`, each of which is one row in the vector table and one insert into HNSW.
+Then three changes that should cost nothing. One-paragraph edits are those where a single paragraph of a document with
+two headings or more changed.
 """
 
 from __future__ import annotations
