@@ -536,6 +536,10 @@ async def test_programs_that_the_server_cannot_reach_are_copied_once(closed_home
     shutil.rmtree(copy)
 
 
+PACKAGES = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+"""The environment in which another user's Python finds our packages."""
+
+
 @pytest.fixture
 def ordinary_user() -> Iterator[pwd.struct_passwd]:
     name = "livedex-test-user"
@@ -547,16 +551,18 @@ def ordinary_user() -> Iterator[pwd.struct_passwd]:
 
 
 def _interpreter_for(user: pwd.struct_passwd) -> str:
-    """A Python of our version that the user can run; ours may be in a closed home."""
+    """A Python of our version that the user can run with our packages; both may be in a closed home."""
     for candidate in (sys.executable, "/usr/bin/python3"):
-        command = [candidate, "-c", "import sys; print(sys.version_info[:2])"]
+        command = [candidate, "-c", "import sys, psycopg, livedex; print(sys.version_info[:2])"]
         try:
-            ran = subprocess.run(command, user=user.pw_uid, cwd="/", capture_output=True, text=True, check=False)
+            ran = subprocess.run(
+                command, user=user.pw_uid, cwd="/", env=PACKAGES, capture_output=True, text=True, check=False
+            )
         except PermissionError:
             continue
         if ran.stdout.strip() == str(sys.version_info[:2]):
             return candidate
-    pytest.skip("an ordinary user cannot run a Python of this version here")
+    pytest.skip("an ordinary user cannot run a Python of this version with these packages here")
 
 
 @as_root
@@ -569,7 +575,7 @@ def test_an_ordinary_user_keeps_everything_in_the_directory(new_home: Path, ordi
         group=ordinary_user.pw_gid,
         extra_groups=[],
         cwd="/",
-        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env=PACKAGES,
         input="leave\n",
         capture_output=True,
         text=True,
