@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ async def dense(
                     await connection.execute(STATEMENTS["plan_for_values"])
                 rows = await _rows(connection, statement, values)
     hits = tuple(row for row in rows if row["chunk"] is not None)
-    return Found(hits, exact or len(hits) == query.top_k, Marks.of_json(rows[0]["marks"]))
+    return Found(hits, exact or len(hits) == query.top_k, Marks.of_json(json.loads(rows[0]["marks"])))
 
 
 async def _rows(connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:

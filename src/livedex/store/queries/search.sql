@@ -48,7 +48,7 @@ AND left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata
 WITH narrow AS MATERIALIZED ({narrow}), candidates AS MATERIALIZED ({candidates}), best AS MATERIALIZED (
     SELECT chunk, distance FROM candidates ORDER BY distance FETCH FIRST {top_k} ROWS WITH TIES
 )
-SELECT fresh.marks, hits.* FROM (SELECT jsonb_agg(to_jsonb(m)) AS marks FROM ({marks}) AS m) AS fresh LEFT JOIN (
+SELECT fresh.marks, hits.* FROM (SELECT jsonb_agg(to_jsonb(m))::text AS marks FROM ({marks}) AS m) AS fresh LEFT JOIN (
     SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
         c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,
         k.distance, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
