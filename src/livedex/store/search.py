@@ -25,7 +25,7 @@ CANDIDATES = 100
 MOST_EF_SEARCH = 1000
 NEWEST = 100
 """So many of the newest chunks are measured whatever the vector index says."""
-NARROW = 300
+NARROW = 1000
 """Where no more documents than this are visible, all their vectors are measured."""
 
 
