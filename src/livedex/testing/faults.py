@@ -10,8 +10,8 @@ class Crash(BaseException):
     """Stands for the end of the process: nothing that handles errors handles this."""
 
 
-class CrashAt:
-    """Raises Crash when a point is reached for the nth time. Passes as `livedex.faults.Faults`."""
+class _At:
+    """Does something when a point is reached for the nth time. Passes as `livedex.faults.Faults`."""
 
     def __init__(self, name: str, nth: int = 1) -> None:
         self._name = name
@@ -25,36 +25,29 @@ class CrashAt:
         if name == self._name:
             self._left -= 1
             if self._left == 0:
-                raise Crash(f"at {name}")
+                self._strike()
+
+    def _strike(self) -> None:
+        raise Crash(f"at {self._name}")
 
 
-class KillAt:
-    """Kills this process with SIGKILL when a point is reached for the nth time. Passes as `livedex.faults.Faults`."""
-
-    def __init__(self, name: str, nth: int = 1) -> None:
-        self._name = name
-        self._left = nth
-
-    async def reach(self, name: str) -> None:
-        if name == self._name:
-            self._left -= 1
-            if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+class CrashAt(_At):
+    """Raises Crash when a point is reached for the nth time."""
 
 
-class StopAt:
+class KillAt(_At):
+    """Kills this process with SIGKILL when a point is reached for the nth time."""
+
+    def _strike(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class StopAt(_At):
     """Stops this process with SIGSTOP when a point is reached for the nth time, and goes on when somebody sends
-    SIGCONT. Passes as `livedex.faults.Faults`."""
+    SIGCONT."""
 
-    def __init__(self, name: str, nth: int = 1) -> None:
-        self._name = name
-        self._left = nth
-
-    async def reach(self, name: str) -> None:
-        if name == self._name:
-            self._left -= 1
-            if self._left == 0:
-                os.kill(os.getpid(), signal.SIGSTOP)
+    def _strike(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 class Recorder:
