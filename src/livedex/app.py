@@ -15,7 +15,7 @@ from livedex.adapters.chunkers.markdown import MarkdownChunker
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.adapters.sources.postgres.source import PostgresSource
 from livedex.clock import Clock, SystemClock
-from livedex.errors import LivedexError, NotFound, RecipeChanged
+from livedex.errors import LivedexError, NotFound, RecipeChanged, StoreUnavailable
 from livedex.faults import Faults, NoFaults
 from livedex.flow.follow import LogSignal, Signal, Workshop
 from livedex.flow.keep_up import Built, Counts, Failures, Followed, Work, keep_up, sync
@@ -86,7 +86,10 @@ async def open_index(
             embedders or {},
         )
         stack.push_async_callback(index.close)
-        yield index
+        try:
+            yield index
+        except StoreUnavailable as error:
+            raise error if server is None else server.why_gone(error) from error
 
 
 class Index:

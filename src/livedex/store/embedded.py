@@ -34,6 +34,7 @@ _DATABASE = "livedex"
 _POLL_SECONDS = 0.01
 _FAST_STOP_SECONDS = 60.0
 _LOG_BYTES = 10 << 20
+_LOG_TAIL_BYTES = 1 << 16
 _WAL_SEGMENT_BYTES = 16 << 20
 _START_ATTEMPTS = 20
 _RETRY_SECONDS = 0.5
@@ -112,6 +113,18 @@ class EmbeddedServer:
     def data(self) -> Path:
         """PostgreSQL's data directory."""
         return self._home.data
+
+    def why_gone(self, error: StoreUnavailable) -> StoreUnavailable | StoreFull:
+        """What to tell a user whose connection failed: a full disk ends a server, and only its log says so."""
+        log = self._home.log
+        with suppress(OSError), log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+            if NO_SPACE.encode() in file.read() and shutil.disk_usage(self._home.data).free < 4 * _WAL_SEGMENT_BYTES:
+                return StoreFull(
+                    f"The disk that holds the index ({self._home.data}) is full, and its server has ended. Free space, "
+                    "then start again: what was not stored is read from the source again."
+                )
+        return error
 
     async def stop(self) -> None:
         """Give up this share; the last one stops the server. A second call does nothing."""
