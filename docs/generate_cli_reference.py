@@ -20,7 +20,7 @@ BEFORE = """\
 
 # The command line
 
-Every command but `livedex demo` and `livedex models` reads a [configuration](configuration.md). Results go to stdout;
+Every command but `livedex demo`, `livedex init` and `livedex models` reads a [configuration](configuration.md). Results go to stdout;
 progress, remarks and errors go to stderr.
 
 Options that stand before the command, as in `livedex --config other.yaml status`:
@@ -76,11 +76,13 @@ A hit:
   the last hour), `watermark`, `capturing`, `errors`, `totals`;
 - `quarantined`, the number of documents in quarantine.
 
-`livedex up --json` prints one object a line, each with `time` and `event`:
+`livedex up --json` and `livedex serve --json` print one object a line, each with `time` and `event`:
 
 | event | fields |
 |---|---|
 | `started` | `source`, `tables`, `views` |
+| `serving` | `http`, `mcp`: the URLs; `mcp` is null without its extra |
+| `not_serving` | `error`, `message`: why searches are not answered |
 | `loaded` | `view`, `documents` |
 | `error`, `recovered` | `worker`; of an error also `error` and `message` |
 | `quarantine` | `documents`: how many were there at the start |
@@ -100,18 +102,21 @@ The others:
 | `quarantine retry` | `{"retried": 2}` |
 | `models fetch` | `{"model": ..., "path": ...}` |
 | `models list` | `{"models": [...]}` |
+| `doctor` | `ok`: whether nothing failed; `groups`, each with `title` and `checks`; see below |
+| `init` | `file`, `configuration` (its text), `sources`, `view`, `embedder`, `tables`, `left_out`, `exports`, `unready` |
 | `demo` | `folder`, `embedder`, `first_load` and `edits` |
 
 A document in quarantine has `quarantine_id`, `source`, `document_id`, `view`, `stage` (`map`, `chunk` or `embed`),
 `reason`, `version`, `attempts`, `first_at` and `last_at`; a model has `name`, `revision`, `path`, `bytes`, `intact` and
-`precisions`; an edit of the demo holds its statement, how long it took, and the hit before and after.
+`precisions`; a check of doctor has `name`, `state` (`ok`, `warning`, `failed` or `not checked`), `message` and `remedy`,
+which is null or what to run; an edit of the demo holds its statement, how long it took, and the hit before and after.
 
 ## Exit codes
 
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | an error that livedex did not expect |
+| 1 | an error that livedex did not expect; of `livedex doctor`: something it checked failed |
 | 2 | wrong usage or configuration, or no such view, source or document |
 | 3 | the store: the PostgreSQL that holds the index |
 | 4 | a source |

@@ -16,13 +16,19 @@ from pydantic.fields import FieldInfo
 from livedex.config.settings import (
     DURATION_UNITS,
     ApiEmbedder,
+    AutoChunker,
     Configuration,
+    FixedChunker,
     HashingEmbedder,
+    HtmlChunker,
     LocalEmbedder,
     MarkdownChunker,
+    McpDoor,
     PostgresSource,
+    Serve,
     Store,
     Table,
+    TextChunker,
     View,
 )
 
@@ -36,8 +42,14 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`embedders.<name>` with `kind: api`", ApiEmbedder),
     ("`embedders.<name>` with `kind: hashing`", HashingEmbedder),
     ("`views.<name>`", View),
+    ("`views.<name>.chunker` with `kind: auto`", AutoChunker),
     ("`views.<name>.chunker` with `kind: markdown`", MarkdownChunker),
+    ("`views.<name>.chunker` with `kind: html`", HtmlChunker),
+    ("`views.<name>.chunker` with `kind: text`", TextChunker),
+    ("`views.<name>.chunker` with `kind: fixed`", FixedChunker),
     ("`store`", Store),
+    ("`serve`", Serve),
+    ("`serve.mcp`", McpDoor),
 )
 
 INTRODUCTION = """\
@@ -139,7 +151,7 @@ def _default(field: FieldInfo) -> str:
         return f"`{_duration(default)}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    if isinstance(default, MarkdownChunker):
+    if isinstance(default, AutoChunker):
         return f"`{default.kind}`"
     return f"`{default}`" if isinstance(default, str | int) and default != "" else ""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import livedex
 from livedex.adapters.chunkers.markdown import MarkdownChunker
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.faults import Faults
+from livedex.rules.lexical import HEADING_WEIGHT, TITLE_WEIGHT, forms, words
 
 TABLE = """
 CREATE TABLE documents (
@@ -85,6 +87,7 @@ async def check_view(world: World) -> None:
     check_documents(world, rows)
     check_chunks(world, rows)
     await check_vectors(world, rows)
+    check_terms(world, rows)
     check_tables(world)
 
 
@@ -119,12 +122,70 @@ async def check_vectors(world: World, rows: Mapping[str, tuple[str, str, str]]) 
     np.testing.assert_allclose(stored, wanted.astype(np.float16).astype(np.float32), atol=1e-5)
 
 
+def check_terms(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None:
+    """Each chunk's terms, the statistics over them and the size of the whole are those of the texts as they are."""
+    ((generation,),) = world.stored("SELECT active_generation FROM livedex.views")
+    g = f"livedex_g{generation}"
+    found = world.stored(
+        "SELECT d.document_id, c.chunk_index, t.length, t.norm, tsvector_to_array(t.tsv), t.weights::text "
+        f"FROM {g}.terms t JOIN {g}.chunks c USING (chunk) JOIN livedex.documents d ON d.document = t.document"
+    )
+    texts = {
+        (key, c.index): [words(title), [w for h in c.heading_path for w in words(h)], words(c.embedded_text)]
+        for key, (title, content, _) in rows.items()
+        for c in CHUNKER.chunk(content, title)
+    }
+    numbers = terms_of_words(world, {word for parts in texts.values() for part in parts for word in part})
+    wanted = {place: counted(parts, numbers) for place, parts in texts.items()}
+    assert {(key, index): length for key, index, length, *_ in found} == {
+        place: sum(counts.values()) for place, counts in wanted.items()
+    }
+    for key, index, _, norm, lexemes, weights in found:
+        counts = wanted[key, index]
+        assert sorted(lexemes) == sorted(lexeme for lexeme, _ in counts)
+        assert _occurrences(weights, norm) == {number: count for (_, number), count in counts.items()}
+    chunks_with: Counter[int] = Counter(number for counts in wanted.values() for _, number in counts)
+    assert dict(
+        world.stored(f"SELECT term, sum(delta) FROM {g}.frequencies GROUP BY 1 HAVING sum(delta) <> 0")
+    ) == dict(chunks_with)
+    size = world.stored(f"SELECT sum(chunks), sum(terms_length) FROM livedex.cursors WHERE generation = {generation}")
+    assert size == [(len(wanted), sum(sum(counts.values()) for counts in wanted.values()))]
+
+
+def terms_of_words(world: World, met: Collection[str]) -> dict[str, list[tuple[str, int]]]:
+    """Word → its lexemes with their numbers, as the server has them."""
+    asked = sorted({form for word in met for form in forms(word)})
+    rows = world.stored(
+        "SELECT form, lexeme, livedex.term_number(lexeme, (SELECT term_seed FROM livedex.store)) "
+        "FROM unnest(%s::text[]) AS form CROSS JOIN LATERAL unnest(ts_lexize('english_stem', form)) AS lexeme",
+        asked,
+    )
+    by_form = {form: (lexeme, number) for form, lexeme, number in rows}
+    return {word: [by_form[form] for form in forms(word) if form in by_form] for word in met}
+
+
+def counted(parts: list[list[str]], numbers: Mapping[str, list[tuple[str, int]]]) -> Counter[tuple[str, int]]:
+    counts: Counter[tuple[str, int]] = Counter()
+    for weight, part in zip((TITLE_WEIGHT, HEADING_WEIGHT, 1), parts, strict=True):
+        for word in part:
+            for term in numbers[word]:
+                counts[term] += weight
+    return counts
+
+
+def _occurrences(weights: str, norm: float) -> dict[int, int]:
+    """Number → how often the term occurs, from the text form of a sparsevec of weights."""
+    pairs = [pair.split(":") for pair in weights[1 : weights.index("}")].split(",") if pair]
+    return {int(number): round(float(w) * norm / (1 - float(w))) for number, w in pairs}
+
+
 def check_tables(world: World) -> None:
     """Nothing is left over: every chunk has its vector and its document, every applied document is alive."""
     ((generation,),) = world.stored("SELECT active_generation FROM livedex.views")
     g = f"livedex_g{generation}"
     assert world.stored(f"SELECT chunk FROM {g}.chunks EXCEPT SELECT chunk FROM {g}.vectors") == []
     assert world.stored(f"SELECT chunk FROM {g}.vectors EXCEPT SELECT chunk FROM {g}.chunks") == []
+    assert world.stored(f"SELECT chunk FROM {g}.terms EXCEPT SELECT chunk FROM {g}.chunks") == []
     assert world.stored(f"SELECT chunk FROM {g}.strays EXCEPT SELECT chunk FROM {g}.chunks") == []
     orphans = f"SELECT document FROM {g}.applied EXCEPT SELECT document FROM livedex.documents WHERE NOT deleted"
     assert world.stored(orphans) == []

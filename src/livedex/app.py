@@ -11,29 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from livedex import config
-from livedex.adapters.chunkers.markdown import MarkdownChunker
 from livedex.adapters.embedders.hashing import HashingEmbedder
+from livedex.adapters.sources.files import FilesSource
 from livedex.adapters.sources.postgres.source import PostgresSource
 from livedex.clock import Clock, SystemClock
-from livedex.errors import LivedexError, NotFound, RecipeChanged, StoreUnavailable
+from livedex.errors import LivedexError, NotFound, QueryError, RecipeChanged, StoreError, StoreUnavailable
 from livedex.faults import Faults, NoFaults
 from livedex.flow.follow import LogSignal, Signal, Workshop
 from livedex.flow.keep_up import Built, Counts, Failures, Followed, Work, keep_up, sync
 from livedex.flow.materialize import Parts
-from livedex.model import Generation, Query, Recipe, Retrieval
-from livedex.ports import Chunker, Embedder
+from livedex.model import Fusion, Generation, Mode, Query, Recipe, Retrieval
+from livedex.parts import build_cutter
+from livedex.ports import Embedder, Source
 from livedex.retrieve import Retriever
+from livedex.rules.lexical import recipe as lexical_recipe
 from livedex.rules.mapping import mapped_columns
-from livedex.status import Progress, Status, read_progress, read_status
+from livedex.status import Progress, Status, ViewDescription, read_descriptions, read_progress, read_status
 from livedex.store.catalog import Catalog, Identity
 from livedex.store.database import Database
 from livedex.store.embedded import EmbeddedServer
 from livedex.store.entries import SourceRow
+from livedex.store.lexicon import Lexicon
 from livedex.store.migrate import migrate
 from livedex.store.sql_view import create_sql_view
 from livedex.store.vectors import literal
 
-PARSER = {"kind": "text", "version": 1}
 SYNC_HEARTBEAT_SECONDS = 0.1
 
 Report = Callable[[str, LivedexError], None]
@@ -114,6 +116,7 @@ class Index:
         self._faults = faults
         self._clock = clock
         self._embedders = dict(embedders)
+        self._lexicons: dict[str, Lexicon] = {}
         self._retrievers: dict[str, Retriever] = {}
 
     async def close(self) -> None:
@@ -130,14 +133,21 @@ class Index:
         tenant: str | None = None,
         principals: Sequence[str] = (),
         exact: bool = False,
+        mode: Mode | str = Mode.HYBRID,
     ) -> Retrieval:
-        """The `top_k` chunks of a view that are nearest to a text, best first.
+        """The `top_k` chunks of a view that answer a text best, best first.
 
+        `mode` says what finds and ranks them: `hybrid` (meaning and words), `dense` or `lexical` alone.
         `filters` maps a metadata name to a value or the accepted values. Documents of a tenant are found only with
         that `tenant`, documents with an access list only with one of its `principals`. Raises NotFound and QueryError.
         """
         accepted = {name: [value] if isinstance(value, str) else list(value) for name, value in (filters or {}).items()}
-        query = Query(text, top_k, accepted, tenant, tuple(principals), exact)
+        if mode not in set(Mode):
+            raise QueryError(f"There is no mode {mode!r}. It is one of {', '.join(Mode)}.")
+        return await self.retrieve(view, Query(text, top_k, accepted, tenant, tuple(principals), exact, Mode(mode)))
+
+    async def retrieve(self, view: str, query: Query) -> Retrieval:
+        """`search` for a query that is a value already."""
         return await (await self._retriever(view)).retrieve(query)
 
     async def embed(self, view: str, text: str) -> tuple[str, str]:
@@ -174,6 +184,49 @@ class Index:
         """How far each view has come in reading what its sources hold; may be asked while `sync` or `up` runs."""
         return await read_progress(self.catalog)
 
+    @property
+    def descriptions(self) -> dict[str, str | None]:
+        """The views of the configuration, each with what it says that they hold."""
+        return {name: view.description for name, view in self.settings.views.items()}
+
+    async def describe(self) -> tuple[ViewDescription, ...]:
+        """What each view of the configuration holds, what it can be filtered by, and how fresh it is."""
+        return await read_descriptions(self.catalog, self.descriptions)
+
+    async def unready(self) -> dict[str, str]:
+        """Why views cannot be searched, by name; empty when all can. Raises StoreError when none can."""
+        reasons = {}
+        for view, wanted in self.settings.views.items():
+            try:
+                await self._retriever(view)  # makes the embedder, which may lack packages or weights
+                if (generation := await self.catalog.active_generation(view)) is None:
+                    raise NotFound(f"View {view} has no generation any more.")
+                await self.catalog.marks(generation)
+            except StoreError:
+                raise
+            except LivedexError as error:
+                reasons[view] = str(error)
+            else:
+                made, now = generation.recipe.model.name, self._embedder(wanted.embedder).identity.name
+                if made != now:
+                    reasons[view] = f"It was embedded with {made}, livedex.yaml asks for {now}."
+        return reasons
+
+    @property
+    def store_id(self) -> str:
+        """What tells this index from others; part of the names of its slots and publications."""
+        return self._identity.store_id
+
+    async def check_recipe(self, view: str) -> None:
+        """Raises RecipeChanged when a view was built otherwise than the configuration asks for now, NotFound when it
+        has not been built, EmbedderError. Changes nothing."""
+        wanted = self.settings.views[view]
+        generation = await self.catalog.active_generation(view)
+        if generation is None:
+            raise NotFound(f"View {view} has not been built yet. Run: livedex sync")
+        rows = [row for row in await self.catalog.sources() if row.name in wanted.sources]
+        _check_recipe(generation, self._recipe(wanted), rows, wanted.shards)
+
     async def quarantined(self) -> list[dict[str, Any]]:
         """Documents that could not be processed, with the reason."""
         return await self.catalog.quarantined()
@@ -203,8 +256,11 @@ class Index:
             if generation is None:
                 raise NotFound(f"View {view} has not been built yet. Run: livedex sync")
             names = {row.source_id: row.name for row in await self.catalog.sources()}
-            embedder = self._embedder(self.settings.views[view].embedder)
-            self._retrievers[view] = Retriever(self._database, self.catalog, generation, embedder, names)
+            wanted = self.settings.views[view]
+            embedder, lexicon = self._embedder(wanted.embedder), self._lexicon(wanted.language)
+            self._retrievers[view] = Retriever(
+                self._database, self.catalog, generation, embedder, lexicon, names, Fusion(wanted.fusion)
+            )
         return self._retrievers[view]
 
     def _workshop(self, report: Report) -> Workshop:
@@ -236,17 +292,43 @@ class Index:
     async def _build(self, view: str, followed: Sequence[Followed]) -> Built:
         wanted = self.settings.views[view]
         rows = [each.row for each in followed if each.row.name in wanted.sources]
-        chunker, embedder = self._chunker(wanted.chunker), self._embedder(wanted.embedder)
-        recipe = Recipe(PARSER, chunker.recipe, embedder.identity)
+        cutter, embedder = build_cutter(wanted.chunker), self._embedder(wanted.embedder)
+        recipe = self._recipe(wanted)
         lag = wanted.target_lag.total_seconds()
         generation = await self.catalog.declare_view(view, rows, recipe, wanted.shards, lag)
         _check_recipe(generation, recipe, rows, wanted.shards)
-        metadata = {column for row in rows for table in row.mapping.values() for column in table.metadata}
+        metadata = {column for row in rows for table in row.mapping.values() for column in table.metadata_names}
         await create_sql_view(self._database, generation, wanted.sql_schema, sorted(metadata))
-        parts = Parts(chunker, embedder, self._identity.hash_key, self._clock, self._faults)
+        lexicon = self._lexicon(wanted.language)
+        parts = Parts(cutter, embedder, lexicon, self._identity.hash_key, self._clock, self._faults)
         return Built(generation, parts)
 
-    def _source(self, name: str, wanted: config.PostgresSource, heartbeat_seconds: float | None) -> PostgresSource:
+    def _recipe(self, wanted: config.View) -> Recipe:
+        lexical = lexical_recipe(self._lexicon(wanted.language).dictionary)
+        cutter, identity = build_cutter(wanted.chunker), self._embedder(wanted.embedder).identity
+        return Recipe(cutter.parser_recipe, cutter.chunker_recipe, identity, lexical, cutter.extractor_recipe)
+
+    def _lexicon(self, language: str) -> Lexicon:
+        if language not in self._lexicons:
+            self._lexicons[language] = Lexicon("simple" if language == "simple" else f"{language}_stem")
+        return self._lexicons[language]
+
+    def _source(
+        self, name: str, wanted: config.PostgresSource | config.FilesSource, heartbeat_seconds: float | None
+    ) -> Source:
+        if isinstance(wanted, config.FilesSource):
+            return FilesSource(
+                wanted.path,
+                name=name,
+                include=wanted.include,
+                exclude=wanted.exclude,
+                metadata=wanted.metadata,
+                max_bytes=wanted.max_bytes,
+                polling=wanted.polling,
+                heartbeat_seconds=heartbeat_seconds or wanted.heartbeat.total_seconds(),
+                rescan_seconds=wanted.rescan.total_seconds(),
+                faults=self._faults,
+            )
         return PostgresSource(
             wanted.url.get_secret_value(),
             wanted.tables,
@@ -258,9 +340,6 @@ class Index:
             heartbeat_seconds=heartbeat_seconds or wanted.heartbeat.total_seconds(),
             faults=self._faults,
         )
-
-    def _chunker(self, wanted: config.MarkdownChunker) -> Chunker:
-        return MarkdownChunker(max_tokens=wanted.max_tokens, min_tokens=wanted.min_tokens)
 
     def _embedder(self, name: str) -> Embedder:
         if name not in self._embedders:
@@ -305,10 +384,15 @@ def build_embedder(wanted: config.LocalEmbedder | config.ApiEmbedder | config.Ha
 def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[SourceRow], shards: int) -> None:
     built = generation.recipe
     differences = []
-    if dict(built.chunker) != dict(wanted.chunker) or dict(built.parser) != dict(wanted.parser):
-        differences.append(
-            f"was cut with {_settings(built.chunker)}, livedex.yaml asks for {_settings(wanted.chunker)}"
-        )
+    for done, before, now in (
+        ("read", built.parser, wanted.parser),
+        ("cut", built.chunker, wanted.chunker),
+        ("sorted into section types", built.extractor, wanted.extractor),
+    ):
+        if dict(before) != dict(now):
+            differences.append(f"was {done} with {_settings(before)}, livedex.yaml asks for {_settings(now)}")
+    if dict(built.lexical) != dict(wanted.lexical):
+        differences.append("was indexed for words in another way than livedex.yaml, or this version, does")
     if built.model != wanted.model:
         differences.append(f"was embedded with {built.model.name}, livedex.yaml asks for {wanted.model.name}")
     if generation.shards != shards:
@@ -323,4 +407,8 @@ def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[Sour
 
 
 def _settings(recipe: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in recipe.items())
+    written = (
+        f"{name} ({_settings(value)})" if isinstance(value, Mapping) else f"{name} {value}"
+        for name, value in recipe.items()
+    )
+    return ", ".join(written) or "nothing"

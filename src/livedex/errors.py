@@ -14,6 +14,7 @@
     │   ├── StoreFull          no space left
     │   ├── DataDirectoryError the embedded server's directory is in use or unreadable
     │   └── MigrationError     the schema could not be brought up to date
+    ├── TooSlow                no answer in the time that whoever asked had
     ├── LeaseLost              another worker took this shard or source over
     ├── SourceError            where documents come from
     │   ├── SourceUnavailable  not reachable; tried again with backoff
@@ -117,6 +118,10 @@ class DataDirectoryError(StoreError):
 
 class MigrationError(StoreError):
     """The store's schema could not be brought up to date. Nothing was changed."""
+
+
+class TooSlow(LivedexError):
+    """There was no answer in time."""
 
 
 class LeaseLost(LivedexError):

@@ -32,7 +32,8 @@ class Change:
     `key` holds the key columns' values in their configured order and is empty for a truncate. `old_key` is set only
     when an update moved the row to another key. `columns` holds the mapped columns that the source sent; `unchanged`
     names mapped columns that it left out because they did not change (PostgreSQL does so with TOASTed values).
-    `position` and `time` (UTC) are those of the commit; a snapshot's rows have no time.
+    `position` and `time` (UTC) are those of the commit; a snapshot's rows have no time. `refused` says why the source
+    could not read the row: it goes to quarantine with that reason, and is shown as far as `unchanged` columns tell.
     """
 
     op: Op
@@ -43,13 +44,16 @@ class Change:
     unchanged: frozenset[str] = frozenset()
     position: str | None = None
     time: datetime | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TableMapping:
     """Which columns of one source table mean what.
 
-    `content` and `title` are a column's name or a template such as `{title}\\n\\n{body}`.
+    `content` and `title` are a column's name or a template such as `{title}\\n\\n{body}`. `media_type` is the column
+    that says what the content is written in, `text/html` for one. `front_matter` names what to read into the metadata
+    from the content's own front matter.
     """
 
     key: tuple[str, ...]
@@ -60,11 +64,21 @@ class TableMapping:
     tenant: str | None = None
     acl: str | None = None
     version: str | None = None
+    media_type: str | None = None
+    front_matter: tuple[str, ...] = ()
+
+    @property
+    def metadata_names(self) -> tuple[str, ...]:
+        """What its documents' metadata holds: columns, then names from front matter."""
+        return (*self.metadata, *self.front_matter)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The state of one key of one source at `seq`. `content` is empty when `deleted`."""
+    """The state of one key of one source at `seq`. `content` is empty when `deleted`.
+
+    `media_type` is in lower case and without parameters; empty: unknown.
+    """
 
     document: int
     source: str
@@ -78,6 +92,7 @@ class Document:
     source_position: str | None
     source_time: datetime | None
     captured_at: datetime
+    media_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +151,14 @@ class Recipe:
     parser: Mapping[str, Any]
     chunker: Mapping[str, Any]
     model: ModelIdentity
+    lexical: Mapping[str, Any] = field(default_factory=dict)
+    extractor: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def schema_version(self) -> str:
-        """Names parser and chunker with versions and settings; stands on every hit."""
-        canonical = json.dumps([dict(self.parser), dict(self.chunker)], sort_keys=True, ensure_ascii=False)
+        """Names parser, chunker and extractor with versions and settings; stands on every hit."""
+        parts = [dict(part) for part in (self.parser, self.chunker, self.extractor) if part]
+        canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False)
         digest = hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
         return f"{self.chunker['kind']}-{self.chunker['version']}:{digest}"
 
@@ -174,12 +192,28 @@ class Watermark:
     heartbeat_at: datetime | None = None
 
 
+class Mode(StrEnum):
+    """What proposes and ranks: vectors, words (BM25), or both."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
+class Fusion(StrEnum):
+    """How the scores of both legs become one: `rules/ranking.py`."""
+
+    ZSCORE = "zscore"
+    RRF = "rrf"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What to look for, and on whose behalf.
 
     A document with a tenant is seen only by that tenant; one with an access list only by a principal on it.
-    `filters` maps a metadata name to the values that are accepted. `exact` bypasses the vector index.
+    `filters` maps a metadata name to the values that are accepted. `exact` bypasses the indexes: every visible chunk is
+    measured and scored.
     """
 
     text: str
@@ -188,11 +222,13 @@ class Query:
     tenant: str | None = None
     principals: tuple[str, ...] = ()
     exact: bool = False
+    mode: Mode = Mode.HYBRID
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One chunk that answers a query. Text, offsets, version, position and source time are those of the version that
+    """One chunk that answers a query. `score` orders the hits of one retrieval and says nothing beyond it; `scores` has
+    the cosine similarity (`dense`) and BM25 (`lexical`), as far as they were asked for. Text, offsets, version, position and source time are those of the version that
     was applied; title, metadata and access are the document's current ones. `stale`: a newer version is on its way."""
 
     document_id: str

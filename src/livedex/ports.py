@@ -100,6 +100,28 @@ class Source(Protocol):
         ...
 
 
+class Parser(Protocol):
+    """Turns what a document is written in into Markdown, which chunkers cut. Pure: the same content gives the same
+    text, on every machine, in time and memory that grow with the content's length only.
+
+    The text is what the document says from then on: chunks' offsets refer to it. Content without any text gives an
+    empty one. Nothing is escaped beyond what a line's first characters need, so that chunks read as they were written.
+    Raises DocumentError for content it cannot read.
+    """
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """`kind`, `version` and every setting that changes the result; goes into the generation's recipe."""
+        ...
+
+    @property
+    def media_types(self) -> Sequence[str]:
+        """What it reads, in lower case: `text/html`."""
+        ...
+
+    def parse(self, content: str) -> str: ...
+
+
 class Chunker(Protocol):
     """Cuts a document. Pure: the same content and title give the same chunks, on every machine.
 

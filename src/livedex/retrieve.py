@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from livedex.errors import ModelMismatch, NotFound, QueryError
-from livedex.model import Generation, Hit, Query, Retrieval
+from livedex.model import Fusion, Generation, Hit, Mode, Query, Retrieval
 from livedex.ports import Embedder, Vectors
 from livedex.rules.freshness import lag_seconds, view_watermarks
 from livedex.store.catalog import Catalog
 from livedex.store.database import Database
-from livedex.store.search import Found, dense
+from livedex.store.lexicon import Lexicon
+from livedex.store.search import Asked, Found, find, terms_of
 
 CACHED_QUERIES = 1024
 MOST_HITS = 1000
@@ -30,12 +31,16 @@ class Retriever:
         catalog: Catalog,
         generation: Generation,
         embedder: Embedder,
+        lexicon: Lexicon,
         sources: Mapping[int, str],
+        fusion: Fusion = Fusion.ZSCORE,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._generation = generation
         self._embedder = embedder
+        self._lexicon = lexicon
+        self._fusion = fusion
         self._sources = sources
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
 
@@ -45,18 +50,19 @@ class Retriever:
         return self._generation.recipe.model.name
 
     async def retrieve(self, query: Query) -> Retrieval:
-        """The chunks nearest to a query, as seen in one snapshot of one generation.
+        """The chunks that answer a query best, as seen in one snapshot of one generation.
 
         Raises QueryError for a query that cannot be answered and ModelMismatch when the embedder is not the
         generation's.
         """
         _check(query)
         started = time.perf_counter()
-        vector = await self.embed(query.text)
+        vector = None if query.mode is Mode.LEXICAL else await self.embed(query.text)
         embedded = time.perf_counter()
-        found = await self._find(query, vector)
+        asked = Asked() if query.mode is Mode.DENSE else await terms_of(self._database, self._lexicon, query.text)
+        found = await self._find(query, vector, asked)
         done = time.perf_counter()
-        return self._retrieval(found, {"embed": embedded - started, "search": done - embedded})
+        return self._retrieval(found, query.mode, {"embed": embedded - started, "search": done - embedded})
 
     async def embed(self, text: str) -> Vectors:
         """The query vector of a text, of the generation's model or not at all. Shape (dimensions,)."""
@@ -75,16 +81,19 @@ class Retriever:
             self._cache.popitem(last=False)
         return vector
 
-    async def _find(self, query: Query, vector: Vectors) -> Found:
+    async def _find(self, query: Query, vector: Vectors | None, asked: Asked) -> Found:
         for _ in range(PROMOTIONS_DURING_A_QUERY):
-            found = await dense(self._database, self._generation, query, vector, exact=query.exact)
+            found = await self._look(query, vector, asked, exact=query.exact)
             if found.marks.active_generation == self._generation.generation and not found.complete:
                 # The index came up short, as it may under narrow filters and heavy churn: measure everything visible.
-                found = await dense(self._database, self._generation, query, vector, exact=True)
+                found = await self._look(query, vector, asked, exact=True)
             if found.marks.active_generation == self._generation.generation:
                 return found
             await self._refresh()
         raise QueryError(f"View {self._generation.view} changed its generation again and again during the query.")
+
+    async def _look(self, query: Query, vector: Vectors | None, asked: Asked, *, exact: bool) -> Found:
+        return await find(self._database, self._generation, query, vector, asked, fusion=self._fusion, exact=exact)
 
     async def _refresh(self) -> None:
         generation = await self._catalog.active_generation(self._generation.view)
@@ -93,7 +102,7 @@ class Retriever:
         self._generation = generation
         self._cache.clear()
 
-    def _retrieval(self, found: Found, seconds: Mapping[str, float]) -> Retrieval:
+    def _retrieval(self, found: Found, mode: Mode, seconds: Mapping[str, float]) -> Retrieval:
         generation = self._generation
         names = [self._sources[source_id] for source_id in generation.source_ids]
         marks = view_watermarks(found.marks.marks, names, generation.shards)
@@ -101,7 +110,7 @@ class Retriever:
             retrieval_id=uuid.uuid4().hex,
             view=generation.view,
             generation=generation.generation,
-            hits=_hits(found.rows, generation),
+            hits=_hits(found.rows, generation, mode),
             watermark=marks,
             lag_seconds=lag_seconds(marks, found.marks.now),
             capturing=found.marks.capturing,
@@ -130,13 +139,17 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _hits(rows: Sequence[Mapping[str, Any]], generation: Generation) -> tuple[Hit, ...]:
+def _hits(rows: Sequence[Mapping[str, Any]], generation: Generation, mode: Mode) -> tuple[Hit, ...]:
     model, schema_version = generation.recipe.model.name, generation.recipe.schema_version
-    return tuple(_hit(row, generation.generation, model, schema_version) for row in rows)
+    return tuple(_hit(row, generation.generation, model, schema_version, mode) for row in rows)
 
 
-def _hit(row: Mapping[str, Any], generation: int, model: str, schema_version: str) -> Hit:
-    score = 1.0 - float(row["distance"])
+def _hit(row: Mapping[str, Any], generation: int, model: str, schema_version: str, mode: Mode) -> Hit:
+    scores = {}
+    if mode is not Mode.LEXICAL:
+        scores["dense"] = 1.0 - float(row["distance"])
+    if mode is not Mode.DENSE:
+        scores["lexical"] = float(row["words"])
     return Hit(
         document_id=row["document_id"],
         document_version=row["document_version"],
@@ -150,8 +163,8 @@ def _hit(row: Mapping[str, Any], generation: int, model: str, schema_version: st
         end=row["end"],
         text=row["text"],
         metadata=row["metadata"],
-        score=score,
-        scores={"dense": score},
+        score=float(row["score"]),
+        scores=scores,
         source_position=row["source_position"],
         source_time=row["source_time"],
         created_at=row["created_at"],

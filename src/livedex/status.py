@@ -10,6 +10,7 @@ from typing import Any
 from livedex.model import Generation, Watermark
 from livedex.rules.freshness import lag_seconds, view_watermarks
 from livedex.store.catalog import Catalog
+from livedex.store.entries import SourceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,25 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewDescription:
+    """What a view holds, for whoever searches it. `description` is its owner's word, `metadata` names what it can be
+    filtered by. A view that has not been built yet has no generation and holds nothing; `lag_seconds` is None until
+    its first load is complete."""
+
+    view: str
+    description: str | None
+    sources: tuple[str, ...]
+    metadata: tuple[str, ...]
+    generation: int | None
+    embedding_model: str | None
+    documents: int
+    chunks: int
+    lag_seconds: float | None
+    capturing: bool
+    watermark: tuple[Watermark, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far one view has come, in documents: those that its sources hold, and those that it has yet to read.
     `loaded`: everything that was there at the start has been captured and read once."""
@@ -81,6 +101,36 @@ async def read_status(catalog: Catalog) -> Status:
     names = {row.source_id: row.name for row in await catalog.sources()}
     views = [await _view(catalog, generation, names) for generation in await catalog.generations()]
     return Status(tuple(partitions), tuple(views), len(await catalog.quarantined()))
+
+
+async def read_descriptions(catalog: Catalog, views: Mapping[str, str | None]) -> tuple[ViewDescription, ...]:
+    """What the named views hold, each given with its owner's description."""
+    sources = {row.source_id: row for row in await catalog.sources()}
+    return tuple([await _describe(catalog, view, said, sources) for view, said in views.items()])
+
+
+async def _describe(
+    catalog: Catalog, view: str, description: str | None, sources: Mapping[int, SourceRow]
+) -> ViewDescription:
+    generation = await catalog.active_generation(view)
+    if generation is None:
+        return ViewDescription(view, description, (), (), None, None, 0, 0, None, False, ())
+    built_from = [sources[source_id] for source_id in generation.source_ids]
+    tables = [table for source in built_from for table in source.mapping.values()]
+    found = await _view(catalog, generation, {source_id: row.name for source_id, row in sources.items()})
+    return ViewDescription(
+        view=view,
+        description=description,
+        sources=tuple(source.name for source in built_from),
+        metadata=tuple(sorted({name for table in tables for name in table.metadata_names})),
+        generation=found.generation,
+        embedding_model=found.embedding_model,
+        documents=found.documents,
+        chunks=found.chunks,
+        lag_seconds=found.lag_seconds,
+        capturing=found.capturing,
+        watermark=found.watermark,
+    )
 
 
 def _source(row: Mapping[str, Any]) -> SourceStatus:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -382,48 +381,3 @@ def test_help_needs_no_heavy_package(program: Program) -> None:
         [sys.executable, "-c", heavy], env=program.environ, capture_output=True, text=True, check=True, timeout=60
     )
     assert said.stdout == "[]\n"
-
-
-@pytest.fixture
-def empty(program: Program) -> Iterator[Program]:
-    """A folder with nothing in it, and no way to fetch a model."""
-    (program.directory / "livedex.yaml").unlink()
-    program.environ |= {"PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1"}
-    yield program
-    for data in (program.directory / "livedex-demo").glob("*/data"):
-        shutil.rmtree(data.resolve())  # elsewhere, where the server's user cannot get into the folder
-
-
-def test_the_demo_tours_every_kind_of_edit_in_an_empty_folder(empty: Program) -> None:
-    tour = empty.json("demo")
-    assert tour["embedder"] == "hashing"
-    assert tour["first_load"]["documents"] >= 8
-    assert tour["first_load"]["texts_embedded"] >= tour["first_load"]["documents"]
-    assert {edit["edit"]: edit["texts_embedded"] for edit in tour["edits"]} == {
-        "update": 1,
-        "insert": 1,
-        "delete": 0,
-        "no-op": 0,
-        "metadata": 0,
-        "rename": 0,
-    }
-    assert all(edit["searchable_ms"] > 0 for edit in tour["edits"])
-    by_kind = {edit["edit"]: edit for edit in tour["edits"]}
-    assert "fourteen days" in by_kind["update"]["before"]["text"]
-    assert "three working days" in by_kind["update"]["after"]["text"]
-    assert by_kind["delete"]["after"] is None
-    assert by_kind["rename"]["after"]["document_id"] != by_kind["rename"]["before"]["document_id"]
-
-
-def test_the_demo_replaces_only_its_own_folder(empty: Program) -> None:
-    mine = empty.directory / "livedex-demo"
-    mine.mkdir()
-    (mine / "thesis.txt").write_text("years of work")
-    assert "was not made by livedex demo" in empty.run("demo", "--exit", exits=2).stderr
-    assert (mine / "thesis.txt").read_text() == "years of work"
-
-
-def test_the_demo_runs_again_where_it_ran_before(empty: Program) -> None:
-    first, second = empty.json("demo"), empty.json("demo")
-    assert second["first_load"]["texts_embedded"] == first["first_load"]["texts_embedded"]
-    assert "livedex-demo" in {path.name for path in empty.directory.iterdir()}

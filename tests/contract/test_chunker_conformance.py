@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from livedex.adapters.chunkers.fixed import FixedChunker
 from livedex.adapters.chunkers.markdown import MarkdownChunker
+from livedex.adapters.chunkers.text import TextChunker
 from livedex.model import Chunk
 from livedex.testing.chunkers import check_chunker
 
@@ -26,6 +28,22 @@ from livedex.testing.chunkers import check_chunker
 )
 def test_the_markdown_chunker_conforms(make_chunker: Callable[[], MarkdownChunker]) -> None:
     check_chunker(make_chunker)
+
+
+@pytest.mark.parametrize(
+    "make_chunker",
+    [TextChunker, lambda: TextChunker(max_tokens=16, min_tokens=0), lambda: TextChunker(max_tokens=64, min_tokens=32)],
+    ids=["defaults", "smallest", "packed"],
+)
+def test_the_text_chunker_conforms(make_chunker: Callable[[], TextChunker]) -> None:
+    check_chunker(make_chunker)
+
+
+@pytest.mark.parametrize(
+    ("most", "overlap"), [(200, 20), (16, 8), (16, 0), (300, 150)], ids=["defaults", "smallest", "apart", "half"]
+)
+def test_the_fixed_chunker_conforms(most: int, overlap: int) -> None:
+    check_chunker(lambda: FixedChunker(most, overlap), overlaps=overlap > 0)
 
 
 class _Careless(MarkdownChunker):

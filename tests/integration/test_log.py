@@ -29,6 +29,7 @@ from livedex.store.database import Database, translate
 from livedex.store.documents import Appended, Log
 from livedex.store.entries import SourceRow
 from livedex.store.leases import Lease, acquire
+from livedex.store.lexicon import Lexicon
 from livedex.store.migrate import migrate
 from livedex.testing.fake_source import PARTITION, FakeDatabase, FakeSource
 from livedex.testing.faults import Crash, CrashAt
@@ -80,7 +81,7 @@ class Store:
             held = lease or await acquire(connection, _shard(generation), "test")
             assert held is not None
             mappings = {source.source_id: (source.name, source.mapping)}
-            yield Shard(connection, generation, 0, mappings, held, NoFaults())
+            yield Shard(connection, generation, 0, mappings, held, Lexicon("simple"), NoFaults())
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -547,7 +548,7 @@ async def prepared(shard: Shard, after: int) -> tuple[Batch, list[Outcome], dict
 
 def whole(text: str) -> Wanted:
     text_hash = text.encode().ljust(16, b".")
-    return Wanted(Chunk(0, 0, len(text), text), text_hash, text_hash)
+    return Wanted(Chunk(0, 0, len(text), text), text_hash, text_hash, text_hash)
 
 
 def applied(store: Store) -> dict[str, list[tuple[Any, ...]]]:

@@ -284,10 +284,12 @@ async def test_narrow_view_of_the_corpus_still_fills_top_k(world: World) -> None
 async def test_filtered_search_finds_what_exact_search_finds(library: World, column: str) -> None:
     async with library.open() as index:
         for query in QUERIES:
-            found = await index.search("handbook", query, filters={column: "1"})
-            exact = await index.search("handbook", query, filters={column: "1"}, exact=True)
-            assert scores(found.hits) == scores(exact.hits)
-            assert {hit.metadata[column] for hit in found.hits} == {"1"}
+            for mode in ("dense", "lexical"):
+                found = await index.search("handbook", query, filters={column: "1"}, mode=mode)
+                exact = await index.search("handbook", query, filters={column: "1"}, mode=mode, exact=True)
+                assert scores(found.hits) == scores(exact.hits)
+            both = await index.search("handbook", query, filters={column: "1"})
+            assert {hit.metadata[column] for hit in (*both.hits, *found.hits)} == {"1"}
 
 
 def scores(hits: Sequence[Hit]) -> list[float]:
@@ -351,7 +353,7 @@ async def test_exact_search_is_brute_force(library: World, top_k: int) -> None:
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     async with library.open() as index:
         for query in QUERIES:
-            hits = (await index.search("handbook", query, top_k=top_k, exact=True)).hits
+            hits = (await index.search("handbook", query, top_k=top_k, mode="dense", exact=True)).hits
             vector = (await HashingEmbedder().embed_query(query)).astype(np.float16).astype(np.float64)
             similarity = matrix @ (vector / np.linalg.norm(vector))
             by_name = dict(zip(names, similarity, strict=True))
@@ -364,8 +366,8 @@ async def test_search_by_the_vector_index_finds_what_exact_search_finds(library:
     async with library.open() as index:
         assert (await index.status()).views[0].indexed
         for query in QUERIES:
-            found = await index.search("handbook", query)
-            exact = await index.search("handbook", query, exact=True)
+            found = await index.search("handbook", query, mode="dense")
+            exact = await index.search("handbook", query, mode="dense", exact=True)
             assert scores(found.hits) == scores(exact.hits)
 
 
@@ -413,7 +415,7 @@ async def test_chunk_that_was_edited_a_thousand_times_is_the_first_hit_of_its_ow
                 if number % 100 == 99:
                     hits = (await index.search("handbook", text)).hits
                     assert (hits[0].document_id, hits[0].text, len(hits)) == ("note-0000", text, 10)
-                    assert hits[0].score == pytest.approx(1.0, abs=1e-3)
+                    assert hits[0].scores["dense"] == pytest.approx(1.0, abs=1e-3)
     assert world.stored("SELECT count(*) FROM livedex_g1.vectors") == [(400,)]
 
 
@@ -489,7 +491,7 @@ async def test_search_function_gives_what_index_search_gives(library: World) -> 
     async with library.open() as index:
         for query in QUERIES:
             vector, model = await index.embed("handbook", query)
-            hits = (await index.search("handbook", query)).hits
+            hits = (await index.search("handbook", query, mode="dense")).hits
             rows = library.stored(
                 "SELECT chunk_id, document_id, chunk_text, embedding <=> %s::halfvec "
                 "FROM handbook_search(%s::halfvec, %s, 10)",

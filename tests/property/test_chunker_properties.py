@@ -7,10 +7,14 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livedex.adapters.chunkers.fixed import FixedChunker
 from livedex.adapters.chunkers.markdown import MarkdownChunker
-from livedex.adapters.chunkers.markdown_blocks import body_start, with_uniform_line_ends
+from livedex.adapters.chunkers.markdown_blocks import with_uniform_line_ends
 from livedex.adapters.chunkers.packing import pack
+from livedex.adapters.chunkers.text import TextChunker
 from livedex.adapters.chunkers.tokens import estimate_tokens
+from livedex.adapters.parsers.html import HtmlParser
+from livedex.front_matter import body_start, read
 from livedex.testing.chunkers import check_chunks
 
 _FRAGMENTS = (
@@ -31,6 +35,57 @@ _CHUNKERS = st.builds(
     st.integers(16, 300),
     st.integers(0, 50),
 )
+
+
+_WINDOWS = st.builds(
+    lambda most, overlap: FixedChunker(most, most * overlap // 100), st.integers(16, 300), st.integers(0, 50)
+)
+_TAGS = (
+    "p", "div", "main", "article", "h2", "ul", "ol", "li", "dl", "dd", "blockquote", "pre", "code", "a href='/x'",
+    "table", "thead", "tr", "td colspan=3", "th rowspan=0", "b", "del", "sup", "br", "form", "header", "script", "span",
+)  # fmt: skip
+_HTML = st.lists(
+    st.sampled_from([*(f"<{tag}>" for tag in _TAGS), *(f"</{tag.split()[0]}>" for tag in _TAGS)])
+    | st.sampled_from(("word ", "\n", "&lt;", "&#0;", "<!--", "-->", "<", "'", "\0", "\ud800", "# x", "| a |", "é"))
+    | st.text(max_size=8),
+    max_size=40,
+).map("".join)
+
+
+@given(_MARKDOWN)
+@settings(max_examples=300, deadline=None)
+def test_front_matter_ends_at_the_same_place_whatever_the_line_ends(content: str) -> None:
+    read(content)
+
+    assert body_start(content) == body_start(with_uniform_line_ends(content))
+
+
+@given(_MARKDOWN, st.integers(16, 300), st.integers(0, 50))
+@settings(max_examples=300, deadline=None)
+def test_chunks_of_plain_text_hold_all_of_it_within_the_limit(content: str, most: int, least: int) -> None:
+    chunks = TextChunker(most, most * least // 100).chunk(content, "")
+
+    check_chunks(content, chunks, start=body_start(content))
+    assert [chunk for chunk in chunks if estimate_tokens(chunk.embedded_text) > most] == []
+
+
+@given(_MARKDOWN, _WINDOWS)
+@settings(max_examples=300, deadline=None)
+def test_windows_hold_all_of_a_text_within_the_limit(content: str, chunker: FixedChunker) -> None:
+    chunks = chunker.chunk(content, "")
+
+    check_chunks(content, chunks, overlaps=True, start=body_start(content))
+    most = chunker.recipe["max_tokens"]
+    assert [chunk for chunk in chunks if estimate_tokens(chunk.embedded_text) > most] == []
+
+
+@given(_HTML)
+@settings(max_examples=500, deadline=None)
+def test_every_page_has_a_text_and_its_chunks_hold_all_of_it(page: str) -> None:
+    text = HtmlParser().parse(page)
+
+    assert text.encode().decode() == text
+    check_chunks(text, MarkdownChunker().chunk(text, ""))
 
 
 @given(_MARKDOWN, _CHUNKERS)

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from livedex.config import ApiEmbedder, HashingEmbedder, LocalEmbedder, MarkdownChunker, Settings, load
+from livedex.config import (
+    ApiEmbedder,
+    AutoChunker,
+    Chunker,
+    FixedChunker,
+    HashingEmbedder,
+    HtmlChunker,
+    LocalEmbedder,
+    MarkdownChunker,
+    Settings,
+    TextChunker,
+    load,
+)
 from livedex.model import TableMapping
 
 SECRET = "hunter2-and-more"
@@ -122,15 +134,30 @@ def test_view_needs_only_its_sources(directory: Directory) -> None:
     view = directory.load(SOURCES + "views: {handbook: {from: kb}}").views["handbook"]
     assert (view.sources, view.chunker, view.embedder, view.target_lag) == (
         ("kb",),
-        MarkdownChunker(max_tokens=200, min_tokens=50),
+        AutoChunker(max_tokens=200, min_tokens=50),
         "local",
         timedelta(seconds=2),
     )
 
 
-def test_chunker_may_be_its_kind_alone(directory: Directory) -> None:
-    settings = directory.load(SOURCES + "views: {handbook: {from: kb, chunker: markdown}}")
-    assert settings.views["handbook"].chunker == MarkdownChunker()
+@pytest.mark.parametrize(
+    ("written", "chunker"),
+    [
+        ("auto", AutoChunker()),
+        ("markdown", MarkdownChunker()),
+        ("html", HtmlChunker()),
+        ("text", TextChunker()),
+        ("fixed", FixedChunker()),
+        ("{max_tokens: 100}", AutoChunker(max_tokens=100)),
+        ("{kind: text, min_tokens: 0}", TextChunker(min_tokens=0)),
+        ("{kind: fixed, max_tokens: 300, overlap_tokens: 150}", FixedChunker(max_tokens=300, overlap_tokens=150)),
+    ],
+)
+def test_chunker_is_its_kind_alone_or_a_mapping_and_without_a_kind_auto(
+    directory: Directory, written: str, chunker: Chunker
+) -> None:
+    settings = directory.load(SOURCES + f"views: {{handbook: {{from: kb, chunker: {written}}}}}")
+    assert settings.views["handbook"].chunker == chunker
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_missing_file_says_where_and_shows_the_shape(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "livedex.yaml", ENVIRON)
     message = str(caught.value)
-    assert message.startswith(f"No livedex.yaml in {tmp_path}. Write one as docs/quickstart.md shows")
+    assert message.startswith(f"No livedex.yaml in {tmp_path}. Run: livedex init")
 
 
 def test_shape_that_is_shown_for_a_missing_file_loads(directory: Directory) -> None:
@@ -213,7 +213,13 @@ def test_embedder_errors_have_line_and_key(directory: Directory, embedder: str, 
         ("{from: kbb}", 'from: no source is named "kbb". Did you mean "kb"?'),
         ("{from: [kb, crm]}", 'from[1]: no source is named "crm". Known here: kb.'),
         ("{from: kb, embedder: locl}", 'embedder: no embedder is named "locl". Did you mean "local"?'),
-        ("{from: kb, chunker: html}", 'chunker.kind: unknown kind "html". Known here: markdown.'),
+        ("{from: kb, chunker: htm}", 'chunker.kind: unknown kind "htm". Did you mean "html"?'),
+        ("{from: kb, chunker: {kind: pdf}}", 'chunker.kind: unknown kind "pdf". Known here: auto, fixed, html, '),
+        (
+            "{from: kb, chunker: {kind: fixed, overlap_tokens: 101}}",
+            "chunker: has overlap_tokens 101, more than half of max_tokens 200; lower the one or raise the other",
+        ),
+        ("{from: kb, chunker: {kind: fixed, min_tokens: 1}}", "chunker.min_tokens: unknown key. Did you mean"),
         ("{from: kb, chunker: {max_tokens: 1}}", 'chunker.max_tokens: must be at least 16, not "1"'),
         ("{from: kb, chunker: {max_token: 90}}", 'chunker.max_token: unknown key. Did you mean "max_tokens"?'),
         (

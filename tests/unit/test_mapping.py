@@ -55,8 +55,10 @@ def test_mapped_columns_are_all_that_the_mapping_mentions_sorted_and_once() -> N
         tenant="tenant",
         acl="readers",
         version="rev",
+        media_type="mime",
+        front_matter=("owner",),
     )
-    assert mapped_columns(full) == ("body", "changed", "id", "lang", "readers", "rev", "tenant", "title")
+    assert mapped_columns(full) == ("body", "changed", "id", "lang", "mime", "readers", "rev", "tenant", "title")
 
 
 def test_a_row_becomes_a_document() -> None:
@@ -170,3 +172,23 @@ def test_a_source_that_maps_no_access_list_restricts_nobody() -> None:
 )
 def test_the_time_of_an_update_is_read_as_utc_or_not_at_all(value: Any, time: datetime | None) -> None:
     assert updated_at_of(value) == time
+
+
+@pytest.mark.parametrize(
+    ("value", "media_type"),
+    [("text/html", "text/html"), (" Text/HTML; charset=utf-8", "text/html"), ("", ""), (None, ""), (3, "")],
+)
+def test_the_media_type_is_read_without_case_and_parameters(value: Any, media_type: str) -> None:
+    assert render(mapping(media_type="mime"), {"id": 1, "body": "", "mime": value}).media_type == media_type
+
+
+def test_names_of_front_matter_are_metadata_and_absent_ones_are_none() -> None:
+    described = mapping(metadata=("lang",), front_matter=("owner", "tags", "reviewed"))
+    columns = {"id": 1, "lang": "en", "body": "---\nowner: ann\ntags: [a]\nlang: de\n---\ntext"}
+    wanted = {"lang": "en", "owner": "ann", "tags": ["a"], "reviewed": None}
+    assert render(described, columns).metadata == wanted
+
+
+def test_broken_front_matter_leaves_a_document_without_it() -> None:
+    rendered = render(mapping(front_matter=("owner",)), {"id": 1, "body": "---\nowner: [ann\n---\ntext"})
+    assert (rendered.metadata, rendered.content) == ({"owner": None}, "---\nowner: [ann\n---\ntext")

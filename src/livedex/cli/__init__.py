@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from livedex.cli import demo, models, quarantine, search, source, status, sync, up
+from livedex.cli import demo, doctor, encoding, init, mcp, models, quarantine, search, serve, source, status, sync, up
 from livedex.cli.running import Options
 
 EXIT_CODES = (
-    "Exit codes: 0 done · 1 unexpected error · 2 usage, configuration, or no such thing · 3 store · 4 source · "
+    "Exit codes: 0 done · 1 unexpected error, or livedex doctor found something that fails · 2 usage, configuration, or no such thing · 3 store · 4 source · "
     "5 embedder · 130 interrupted. Results go to stdout, everything else to stderr."
 )
 
@@ -55,7 +55,11 @@ def _options(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
 app.command("up")(up.up)
+app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
 app.command("sync")(sync.sync)
 app.command("status")(status.status)
 app.command("search")(search.search)
@@ -69,6 +73,6 @@ app.add_typer(models.app, name="models")
 def main() -> None:
     """The entry point of the program `livedex`."""
     for stream in (sys.stdout, sys.stderr):
-        # Documents come in every script; on a terminal that lacks one a question mark is better than an error.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a text stream on a file always can
+        # Documents come in every script; on a terminal that lacks one something near is better than an error.
+        stream.reconfigure(errors=encoding.FALLBACK)  # type: ignore[union-attr]  # a text stream on a file always can
     app(prog_name="livedex")

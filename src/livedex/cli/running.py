@@ -43,12 +43,12 @@ async def opened(context: typer.Context) -> AsyncIterator[Index]:
         yield index
 
 
-def run(context: typer.Context, command: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a command and end the program with its exit code."""
+def run(context: typer.Context, command: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
+    """Run a command and end the program with its exit code: what the command returns, else what its error says."""
     options: Options = context.obj
     code = 0
     try:
-        _run(command)
+        code = _run(command) or 0
     except BrokenPipeError:
         terminal.discard_stdout()  # who reads the output has seen enough, as `head` does
     except LivedexError as error:
@@ -66,19 +66,20 @@ def run(context: typer.Context, command: Callable[[], Coroutine[Any, Any, None]]
     raise typer.Exit(code)
 
 
-def _run(command: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def interruptible() -> None:
+def _run(command: Callable[[], Coroutine[Any, Any, int | None]]) -> int | None:
+    async def interruptible() -> int | None:
         task = asyncio.current_task()
         assert task is not None
         # SIGINT is asyncio's; a process manager's SIGTERM must leave no server running either.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await command()
+        return await command()
 
     try:
-        asyncio.run(interruptible())
+        code = asyncio.run(interruptible())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     sys.stdout.flush()
+    return code
 
 
 def _unexpected(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from livedex.cli import terminal
+from livedex.cli.doors import doors_beside
 from livedex.cli.running import Json, opened, run
 from livedex.errors import LivedexError
 
@@ -21,21 +22,28 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 
-_STYLES = {"error": "red", "recovered": "green", "quarantined": "yellow", "quarantine": "yellow"}
+_STYLES = {
+    "error": "red",
+    "recovered": "green",
+    "quarantined": "yellow",
+    "quarantine": "yellow",
+    "not_serving": "yellow",
+}
 
 
 def up(context: typer.Context, as_json: Json = False) -> None:
     """Keep the index up to date until stopped.
 
     Ctrl-C or SIGTERM finishes what was captured and ends; a second one ends at once. Errors are reported and tried
-    again; what needs a person says so.
+    again; what needs a person says so. With the extra `serve` searches are answered over HTTP meanwhile, with `mcp`
+    over MCP too.
     """
 
     async def command() -> None:
         stop = asyncio.Event()
         events = Events(as_json)
-        _stop_on_signals(stop, events)
-        async with opened(context) as index:
+        stop_on_signals(stop, events, "finishing what was captured; a second signal ends at once")
+        async with opened(context) as index, doors_beside(index, events):
             events.started(index)
             watching = asyncio.create_task(_watch(index, events))
             watching.add_done_callback(lambda _: stop.set())  # it ends only by an error, which is raised below
@@ -76,10 +84,17 @@ class Events:
     def started(self, index: Index) -> None:
         settings = index.settings
         for name, source in settings.sources.items():
-            tables = ", ".join(source.tables)
+            what = str(source.path) if source.kind == "files" else ", ".join(source.tables)
             views = [view for view, wanted in settings.views.items() if name in wanted.sources]
-            self.tell("started", f"following {name} ({tables}) for {', '.join(views) or 'no view'}",
+            self.tell("started", f"following {name} ({what}) for {', '.join(views) or 'no view'}",
                       source=name, tables=list(source.tables), views=views)  # fmt: skip
+
+    def serving(self, http: str, mcp: str | None) -> None:
+        beside = "" if mcp is None else f", MCP at {mcp}"
+        self.tell("serving", f"HTTP at {http}{beside}", http=http, mcp=mcp)
+
+    def not_serving(self, error: LivedexError) -> None:
+        self.tell("not_serving", f"not serving: {error}", error=type(error).__name__, message=str(error))
 
     def failed(self, worker: str, error: LivedexError) -> None:
         message = str(error)
@@ -107,7 +122,8 @@ class Events:
                 self.tell("quarantined", text, **what)
 
 
-def _stop_on_signals(stop: asyncio.Event, events: Events) -> None:
+def stop_on_signals(stop: asyncio.Event, events: Events, saying: str) -> None:
+    """Set `stop` with the first signal to end, and cancel this task with the second."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
@@ -116,7 +132,7 @@ def _stop_on_signals(stop: asyncio.Event, events: Events) -> None:
             cancel()
             return
         stop.set()
-        events.tell("stopping", "finishing what was captured; a second signal ends at once")
+        events.tell("stopping", saying)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, finish, task.cancel)

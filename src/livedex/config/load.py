@@ -61,8 +61,8 @@ def _read(file: Path) -> str:
         written = file.read_bytes()
     except FileNotFoundError:
         raise ConfigError(
-            f"No {file.name} in {file.absolute().parent}. Write one as docs/quickstart.md shows, or name it with"
-            f" LIVEDEX_CONFIG. The smallest is:\n\n{_SMALLEST}\n"
+            f"No {file.name} in {file.absolute().parent}. Run: livedex init, which writes one from your database or"
+            f" folder; or write one as docs/quickstart.md shows, or name it with LIVEDEX_CONFIG. The smallest is:\n\n{_SMALLEST}\n"
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=file) from error
@@ -117,6 +117,7 @@ def _settings(
         database_url=_database_url(environ) or configuration.store.url,
         store_directory=configuration.store.directory or surroundings.directory / ".livedex",
         cache_directory=cache_directory(environ),
+        serve=configuration.serve if "serve" in configuration.model_fields_set else None,
     )
 
 

@@ -109,9 +109,12 @@ def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _place(location: tuple[str | int, ...]) -> Place:
-    """Pydantic's location without what it adds: the kind after an embedder's name, and a mark for errors in keys."""
-    if location[0] == "embedders" and len(location) > 2 and location[2] != "[key]":
+    """Pydantic's location without what it adds: the kind after the name of a source or embedder or after `chunker`, and
+    a mark for errors in keys."""
+    if location[0] in ("sources", "embedders") and len(location) > 2 and location[2] != "[key]":
         location = (*location[:2], *location[3:])
+    if location[0] == "views" and location[2:3] == ("chunker",) and len(location) > 3:
+        location = (*location[:3], *location[4:])
     return location[:-1] if location[-1] == "[key]" else location
 
 
@@ -156,7 +159,8 @@ def _at(schema: Mapping[str, Any], place: Place, values: Any) -> Mapping[str, An
 def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any], values: Any) -> Mapping[str, Any]:
     if "discriminator" in node:
         references = node["discriminator"]["mapping"]
-        kind = values.get("kind") if isinstance(values, Mapping) else None
+        usual = node.get("default", {}).get("kind")
+        kind = values.get("kind", usual) if isinstance(values, Mapping) else None
         if kind not in references:
             return node
         node = {"$ref": references[kind]}

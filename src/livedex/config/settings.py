@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -104,6 +105,20 @@ def _template(template: str) -> str:
     return template
 
 
+def _pattern(pattern: str) -> str:
+    if not pattern.strip() or pattern.startswith("/") or "\\" in pattern or ".." in pattern.split("/"):
+        raise PydanticCustomError(
+            "pattern", "must be a pattern of paths within the folder, with /, such as **/*.md or drafts"
+        )
+    return pattern
+
+
+def _not_content(names: tuple[str, ...]) -> tuple[str, ...]:
+    if "content" in names:
+        raise PydanticCustomError("not_content", "names content, which is the file's text and no metadata")
+    return names
+
+
 def _duration(written: Any) -> Any:
     if not isinstance(written, str):
         return written
@@ -125,6 +140,24 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _loopback(host: str) -> str:
+    try:
+        reached_from_here_only = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        reached_from_here_only = host == "localhost"
+    if not reached_from_here_only:
+        raise PydanticCustomError(
+            "loopback",
+            "must be 127.0.0.1, ::1 or localhost: without keys, which livedex does not have yet, other machines must"
+            " not reach it. To let them, put a proxy that asks for a password in front",
+        )
+    return host
+
+
+def _switched(written: Any) -> Any:
+    return written if written is None or isinstance(written, Mapping) else {"enabled": written}
+
+
 def _one_or_more(written: Any) -> Any:
     return [written] if isinstance(written, str) else written
 
@@ -139,6 +172,10 @@ def _by_kind(written: Any) -> Any:
     return {"kind": written} if isinstance(written, str) else written
 
 
+def _auto(written: Any) -> Any:
+    return {"kind": "auto", **written} if isinstance(written, Mapping) else written
+
+
 def _located(path: Path, info: ValidationInfo) -> Path:
     return info.context.locate(path) if isinstance(info.context, Surroundings) else path
 
@@ -147,17 +184,39 @@ def _described(json_type: Any, shape: str) -> WithJsonSchema:
     return WithJsonSchema({"type": json_type, "format": shape})
 
 
+Language = Literal[
+    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german",
+    "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
+    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]  # fmt: skip
 Name = Annotated[str, AfterValidator(_name)]
 Column = Annotated[str, AfterValidator(_column)]
 Template = Annotated[str, AfterValidator(_template), _described("string", "column or template")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1), AfterValidator(_distinct)]
 Columns = Annotated[tuple[Column, ...], BeforeValidator(_one_or_more), AfterValidator(_distinct)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Patterns = Annotated[
+    tuple[Pattern, ...], BeforeValidator(_one_or_more), Field(min_length=1), AfterValidator(_distinct)
+]
 Duration = Annotated[timedelta, BeforeValidator(_duration), _described("string", "duration")]
 DatabaseURL = Annotated[SecretStr, AfterValidator(check_database_url)]
 Location = Annotated[Path, AfterValidator(_located)]
 Dimensions = Annotated[int, Field(ge=1, le=MOST_DIMENSIONS)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+_Settings = TypeVar("_Settings")
+
+
+def _at_most_half(settings: _Settings, name: str, part: int, whole: int) -> _Settings:
+    if part > whole // 2:
+        raise PydanticCustomError(
+            "room_to_pack",
+            "has {name} {part}, more than half of max_tokens {whole}; lower the one or raise the other",
+            {"name": name, "part": part, "whole": whole},
+        )
+    return settings
 
 
 class Section(BaseModel):
@@ -188,6 +247,21 @@ class Table(Section):
     """The column that lists the principals who may see a row."""
     version: Column | None = None
     """The column that holds the row's version. Without it the version is a checksum of what the row says."""
+    media_type: Column | None = None
+    """The column that says what a row's content is: `text/markdown`, `text/html`, `text/plain`. Without it, and where
+    it is NULL, content is taken for Markdown."""
+    front_matter: Annotated[tuple[Text, ...], BeforeValidator(_one_or_more), AfterValidator(_distinct)] = ()
+    """Names to read from the content's own front matter, the YAML between two lines of `---` above a document. They
+    are metadata like columns."""
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        for name in self.front_matter:
+            if name in self.metadata:
+                raise PydanticCustomError(
+                    "named_once", "names {name} under metadata and under front_matter; keep one", {"name": name}
+                )
+        return self
 
     def mapping(self) -> TableMapping:
         return TableMapping(**dict(self))
@@ -215,6 +289,47 @@ class PostgresSource(Section):
     """The publication. Without it livedex makes one named after the source."""
     heartbeat: Duration = timedelta(seconds=1)
     """How often an idle source is asked how far it is, so that freshness advances and it can free its log."""
+
+
+class FilesSource(Section):
+    """The files of a folder, followed as they change."""
+
+    kind: Literal["files"]
+    """What the source is."""
+    path: Location
+    """The folder. Everything in it is read, at any depth, but hidden files and what editors leave behind."""
+    include: Patterns = ("**/*.md", "**/*.markdown", "**/*.txt", "**/*.html", "**/*.htm")
+    """Which files are documents: patterns of paths within the folder, in which `**/` is any number of folders."""
+    exclude: Annotated[tuple[Pattern, ...], BeforeValidator(_one_or_more), AfterValidator(_distinct)] = ()
+    """Which of them are not. A folder that is matched goes with everything in it."""
+    metadata: Annotated[Columns, AfterValidator(_not_content)] = ()
+    """Names to filter by and to return with each hit: from a file's front matter or an HTML page's `<meta name=…>`, and
+    `folder` (the first folder of the path), `path`, `extension`, `title`, `updated_at` and `media_type`."""
+    max_bytes: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
+    """A larger file is set aside in quarantine."""
+    polling: bool = False
+    """Whether to look at every file with every heartbeat, for folders whose changes the operating system does not tell,
+    such as network mounts."""
+    rescan: Duration = timedelta(minutes=5)
+    """How often all files are looked at in any case, to find what the operating system did not tell."""
+    heartbeat: Duration = timedelta(seconds=1)
+    """How often it is made sure that everything up to now was seen, so that freshness advances."""
+
+    @property
+    def tables(self) -> Mapping[str, TableMapping]:
+        """A folder is one table with a row for each file."""
+        mapping = TableMapping(
+            ("path",),
+            "content",
+            title="title",
+            updated_at="updated_at",
+            metadata=self.metadata,
+            media_type="media_type",
+        )
+        return {"files": mapping}
+
+
+Source = Annotated[PostgresSource | FilesSource, Field(discriminator="kind")]
 
 
 class LocalEmbedder(Section):
@@ -275,25 +390,64 @@ class HashingEmbedder(Section):
 Embedder = Annotated[LocalEmbedder | ApiEmbedder | HashingEmbedder, Field(discriminator="kind")]
 
 
-class MarkdownChunker(Section):
+class _Packing(Section):
+    """Settings of the chunkers that pack what is short."""
+
+    kind: str
+    max_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
+    """Most tokens in a chunk."""
+    min_tokens: Annotated[int, Field(ge=0)] = 50
+    """What is shorter shares a chunk with its neighbour. At most half of `max_tokens`."""
+
+    @model_validator(mode="after")
+    def _room_to_pack(self) -> Self:
+        return _at_most_half(self, "min_tokens", self.min_tokens, self.max_tokens)
+
+
+class AutoChunker(_Packing):
+    """Cuts each document the way of its media type: pages as `html`, plain text as `text`, all else as `markdown`."""
+
+    kind: Literal["auto"] = "auto"
+    """What the documents are."""
+
+
+class MarkdownChunker(_Packing):
     """Cuts at headings, then at paragraphs, so that an edit moves no cut outside its section."""
 
     kind: Literal["markdown"] = "markdown"
     """What the documents are."""
+
+
+class TextChunker(_Packing):
+    """Cuts plain text at paragraphs, then at sentences, so that an edit moves few other cuts. Nothing is markup."""
+
+    kind: Literal["text"] = "text"
+    """What the documents are."""
+
+
+class HtmlChunker(_Packing):
+    """Takes every document for a page: reads its main content as Markdown and cuts that."""
+
+    kind: Literal["html"] = "html"
+    """What the documents are."""
+
+
+class FixedChunker(Section):
+    """Cuts windows of equal size that overlap. An edit moves all cuts behind it."""
+
+    kind: Literal["fixed"] = "fixed"
+    """What the documents are."""
     max_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
-    """Most tokens in a chunk."""
-    min_tokens: Annotated[int, Field(ge=0)] = 50
-    """A shorter section shares a chunk with its neighbour. At most half of `max_tokens`."""
+    """Tokens in a chunk."""
+    overlap_tokens: Annotated[int, Field(ge=0)] = 20
+    """How many of them stand in the next chunk too. At most half of `max_tokens`."""
 
     @model_validator(mode="after")
-    def _room_to_pack(self) -> Self:
-        if self.min_tokens > self.max_tokens // 2:
-            raise PydanticCustomError(
-                "room_to_pack",
-                "has min_tokens {least}, more than half of max_tokens {most}; lower the one or raise the other",
-                {"least": self.min_tokens, "most": self.max_tokens},
-            )
-        return self
+    def _room_to_move(self) -> Self:
+        return _at_most_half(self, "overlap_tokens", self.overlap_tokens, self.max_tokens)
+
+
+Chunker = AutoChunker | MarkdownChunker | TextChunker | HtmlChunker | FixedChunker
 
 
 class View(Section):
@@ -301,8 +455,17 @@ class View(Section):
 
     sources: Annotated[Names, Field(alias="from")]
     """The source, or list of sources, whose documents it holds."""
-    chunker: Annotated[MarkdownChunker, BeforeValidator(_by_kind)] = MarkdownChunker()
-    """How documents are cut: a mapping with `kind` and its settings, or the kind alone."""
+    description: Text | None = None
+    """What it holds, in a sentence: for people and models who choose where to search."""
+    chunker: Annotated[
+        Annotated[Chunker, Field(discriminator="kind")], BeforeValidator(_by_kind), BeforeValidator(_auto)
+    ] = AutoChunker()
+    """How documents are cut: a mapping with `kind` and its settings, or the kind alone. Without a kind, `auto`."""
+    language: Language = "english"
+    """The language that words are stemmed in, so that `refunded` finds `refunds`; `simple` stems nothing."""
+    fusion: Literal["zscore", "rrf"] = "zscore"
+    """How the scores of vectors and words become one: by standard deviations from the mean of a query's candidates, or by
+    reciprocal ranks."""
     embedder: str = "local"
     """The name of an embedder. `local` and `hashing` need no declaration."""
     target_lag: Duration = timedelta(seconds=2)
@@ -312,6 +475,29 @@ class View(Section):
     """How many workers can build it side by side."""
     sql_schema: Annotated[str, AfterValidator(_sql_schema), Field(alias="schema")] = "public"
     """The schema of the store's database in which the SQL view stands."""
+
+
+class McpDoor(Section):
+    """On whose behalf models search over MCP. A model cannot choose: what it may see is not for it to say."""
+
+    tenant: Text | None = None
+    """The tenant whose documents are found, besides those of no tenant."""
+    principals: Annotated[tuple[Text, ...], BeforeValidator(_one_or_more), AfterValidator(_distinct)] = ()
+    """The users and groups whose documents are found, besides those that everybody may see."""
+
+
+class Serve(Section):
+    """The doors: HTTP, with the extra `serve`, and on the same port MCP, with the extra `mcp`. `serve: false` closes
+    them. There are no keys yet, so they are open to every program on this machine and to nothing else."""
+
+    enabled: bool = True
+    """Whether `livedex up` opens them. Without a word about `serve` it does so when the extra is installed."""
+    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    """The address to listen on: `127.0.0.1`, `::1` or `localhost`."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8484
+    """The port to listen on; 0 for any that is free."""
+    mcp: McpDoor = McpDoor()
+    """On whose behalf models search over MCP."""
 
 
 class Store(Section):
@@ -332,7 +518,7 @@ class Store(Section):
 class Configuration(Section):
     """The whole of livedex.yaml."""
 
-    sources: Annotated[Mapping[Name, PostgresSource], Field(min_length=1)]
+    sources: Annotated[Mapping[Name, Source], Field(min_length=1)]
     """Where documents come from, by a name of your choice."""
     embedders: Mapping[Name, Embedder] = Field(default_factory=dict)
     """What turns text into vectors, by a name of your choice."""
@@ -340,6 +526,8 @@ class Configuration(Section):
     """The search indexes, by a name of your choice."""
     store: Store = Store()
     """Where the index is kept."""
+    serve: Annotated[Serve, BeforeValidator(_switched)] = Serve()
+    """The doors through which others search, or `false`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,13 +535,14 @@ class Settings:
     """Everything that livedex.yaml and the environment decide, checked and complete.
 
     `embedders` holds every embedder that a view names, declared or implied. `database_url` is None when the embedded
-    server in `store_directory` holds the index. Paths are absolute.
+    server in `store_directory` holds the index. `serve` is None when the file says nothing of it. Paths are absolute.
     """
 
     file: Path
-    sources: Mapping[str, PostgresSource]
+    sources: Mapping[str, PostgresSource | FilesSource]
     embedders: Mapping[str, LocalEmbedder | ApiEmbedder | HashingEmbedder]
     views: Mapping[str, View]
     database_url: SecretStr | None
     store_directory: Path
     cache_directory: Path
+    serve: Serve | None = None

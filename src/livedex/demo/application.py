@@ -18,6 +18,7 @@ CREATE TABLE documents (
     updated_at timestamptz NOT NULL DEFAULT now()
 )"""
 INSERT = "INSERT INTO documents (doc_id, title, content, category) VALUES (%s, %s, %s, %s)"
+SIZE = "SELECT count(*), coalesce(sum(length(content)), 0) FROM documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,11 @@ class Application:
             await cursor.execute(CREATE)
             await cursor.executemany(INSERT, [(p.doc_id, p.title, p.content, p.category) for p in pages])
 
-    async def count(self) -> int:
-        """How many documents there are."""
-        row = await (await self._connection.execute("SELECT count(*) FROM documents")).fetchone()
+    async def size(self) -> tuple[int, int]:
+        """How many documents there are, and how many characters they hold together."""
+        row = await (await self._connection.execute(SIZE)).fetchone()
         assert row is not None
-        return int(row[0])
+        return int(row[0]), int(row[1])
 
     async def commit(self, statement: str) -> datetime:
         """Run a statement and commit it; a time just before, by the server's clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
@@ -13,13 +14,11 @@ FOLDER = "livedex-demo"
 CONFIGURATION = "livedex.yaml"
 APPLICATION = "application"
 INDEX = ".livedex"
+FILES_VIEW = "docs"
 
 _FIRST_LINE = "# Written by livedex demo, which replaces this folder when it runs again."
 
-_TEMPLATE = (
-    _FIRST_LINE
-    + """
-
+_HANDBOOK = """\
 # Where documents come from: here the table of an ordinary application.
 sources:
   app:
@@ -38,12 +37,28 @@ sources:
 views:
   handbook:
     from: app
+"""
+
+_FILES = """\
+# Where documents come from: a folder of yours. It is only read.
+sources:
+  files:
+    kind: files
+    path: {path}
+    exclude: ["{folder}/**"]
+
+# What is kept up to date from it.
+views:
+  docs:
+    from: files
+"""
+
+_REST = """\
     embedder: {embedder}          # local: all-MiniLM-L6-v2 on this machine; hashing: no model, matches words only
     target_lag: 2s
 
 # The index stands in {index}/ beside this file. With LIVEDEX_DATABASE_URL it is kept in a PostgreSQL of yours.
 """
-)
 
 
 async def clear(folder: Path) -> None:
@@ -80,11 +95,24 @@ def _remove_data(data: Path, directory: Path) -> None:
     shutil.rmtree(data)
 
 
-def configure(folder: Path, url: str, embedder: str) -> Path:
-    """Write livedex.yaml, readable by its owner only since it holds a password, and return its path."""
+def configure_application(folder: Path, url: str, embedder: str) -> Path:
+    """Write a livedex.yaml that follows an application's database, and return its path."""
+    return _write(folder, _HANDBOOK.format(url=url), embedder)
+
+
+def configure_files(folder: Path, documents: Path, embedder: str) -> Path:
+    """Write a livedex.yaml that follows a folder of documents, and return its path."""
+    # JSON is YAML, whatever characters the path has; a dollar would begin a variable.
+    path = json.dumps(str(documents), ensure_ascii=False).replace("$", "$$")
+    return _write(folder, _FILES.format(path=path, folder=FOLDER), embedder)
+
+
+def _write(folder: Path, sources: str, embedder: str) -> Path:
+    """Readable by its owner only, since it may hold a password."""
     file = folder / CONFIGURATION
     file.touch(mode=0o600)
-    file.write_text(_TEMPLATE.format(url=url, embedder=embedder, index=INDEX), encoding="utf-8")
+    rest = _REST.format(embedder=embedder, index=INDEX)
+    file.write_text(f"{_FIRST_LINE}\n\n{sources}{rest}", encoding="utf-8")
     return file
 
 

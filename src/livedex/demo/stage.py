@@ -1,10 +1,11 @@
-"""Setting the tour up: two servers, a table, a livedex.yaml, and capture running."""
+"""Setting a demonstration up: servers, a livedex.yaml, and capture running."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg import AsyncConnection
@@ -15,40 +16,115 @@ from livedex.app import Report, open_index
 from livedex.clock import SystemClock
 from livedex.demo import embedder, place
 from livedex.demo.application import Application
-from livedex.demo.tour import Surroundings, Tour
+from livedex.demo.edits import VIEW
+from livedex.demo.embedder import Chosen, Step
+from livedex.demo.following import Following, Loading, Surroundings
+from livedex.demo.meter import MeteredEmbedder
+from livedex.demo.tour import Tour
+from livedex.errors import ConfigError
 from livedex.store.embedded import EmbeddedServer
 
 _WANTED = ("HOME", "LIVEDEX_CACHE", "XDG_CACHE_HOME")
 """What the demonstration takes from the environment. Not LIVEDEX_DATABASE_URL: it must touch no index but its own."""
 
 
-@asynccontextmanager
-async def staged(
-    parent: Path, environ: Mapping[str, str], *, progress: Progress, report: Report
-) -> AsyncIterator[Tour]:
-    """A tour ready to begin, in the folder `livedex-demo` of `parent`, which is made afresh.
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """Whom to tell while one has to wait: `step` of what begins, `download` of a model on its way, `failure` of what a
+    worker met and tries again."""
 
-    `progress` is told of a model's download, `report` of failures while following.
+    step: Step
+    download: Progress
+    failure: Report
+
+
+@dataclass(frozen=True, slots=True)
+class FilesStage:
+    """A folder of the user's, and an index that follows it."""
+
+    surroundings: Surroundings
+    following: Following
+
+    async def loading(self) -> AsyncIterator[Loading]:
+        """How far the first load is, until everything in the folder is searchable."""
+        async for state in self.following.loading():
+            yield state
+
+
+@asynccontextmanager
+async def handbook_staged(parent: Path, environ: Mapping[str, str], onlooker: Onlooker) -> AsyncIterator[Tour]:
+    """A tour ready to begin, in the folder `livedex-demo` of `parent`, which is made afresh."""
+    async with AsyncExitStack() as stack:
+        folder, chosen = await _prepared(parent, environ, onlooker, stack)
+        onlooker.step("Starting a PostgreSQL for the application")
+        server = await EmbeddedServer.start(folder / place.APPLICATION)
+        stack.push_async_callback(server.stop)
+        connection = await stack.enter_async_context(await AsyncConnection.connect(server.dsn, autocommit=True))
+        application = Application(connection)
+        await application.set_up()
+        file = place.configure_application(folder, server.public_dsn, chosen.kind)
+        following = await stack.enter_async_context(_followed(file, VIEW, chosen, environ, onlooker))
+        removal = place.removal(folder)
+        yield Tour(Surroundings(folder, removal, chosen.kind, chosen.why, server.public_dsn), application, following)
+
+
+@asynccontextmanager
+async def files_staged(
+    parent: Path, documents: Path, environ: Mapping[str, str], onlooker: Onlooker
+) -> AsyncIterator[FilesStage]:
+    """An index that follows the folder `documents`, which is only read; its own things stand as the handbook's do.
+
+    Raises ConfigError when there is no such folder.
     """
-    environ = {name: environ[name] for name in _WANTED if name in environ}
-    kind, why = await embedder.choose(config.cache_directory(environ), progress)
+    documents = await asyncio.to_thread(_existing, documents)
+    async with AsyncExitStack() as stack:
+        folder, chosen = await _prepared(parent, environ, onlooker, stack)
+        file = place.configure_files(folder, documents, chosen.kind)
+        following = await stack.enter_async_context(_followed(file, place.FILES_VIEW, chosen, environ, onlooker))
+        removal = place.removal(folder)
+        yield FilesStage(Surroundings(folder, removal, chosen.kind, chosen.why, documents=documents), following)
+
+
+async def _prepared(
+    parent: Path, environ: Mapping[str, str], onlooker: Onlooker, stack: AsyncExitStack
+) -> tuple[Path, Chosen]:
+    """An empty folder of our own, and an embedder that is closed with the stack."""
     folder = parent / place.FOLDER
+    if folder.exists():
+        onlooker.step("Removing what an earlier run left")
     await place.clear(folder)
+    chosen = await embedder.choose(config.cache_directory(_ours(environ)), onlooker.step, onlooker.download)
+    stack.push_async_callback(chosen.embedder.close)
     folder.mkdir(mode=0o755)
-    server = await EmbeddedServer.start(folder / place.APPLICATION)
-    try:
-        async with await AsyncConnection.connect(server.dsn, autocommit=True) as connection:
-            application = Application(connection)
-            await application.set_up()
-            file = place.configure(folder, server.public_dsn, kind)
-            async with open_index(file, environ=environ) as index:
-                stop = asyncio.Event()
-                following = asyncio.create_task(index.up(stop, report))
-                surroundings = Surroundings(folder, place.removal(folder), server.public_dsn, kind, why)
-                try:
-                    yield Tour(surroundings, application, index, following, SystemClock())
-                finally:
-                    stop.set()
-                    await asyncio.gather(following, return_exceptions=True)
-    finally:
-        await server.stop()
+    return folder, chosen
+
+
+@asynccontextmanager
+async def _followed(
+    file: Path, view: str, chosen: Chosen, environ: Mapping[str, str], onlooker: Onlooker
+) -> AsyncIterator[Following]:
+    """The index of a configuration, following its source until the end of the block."""
+    onlooker.step("Starting a PostgreSQL for the index")
+    meter = MeteredEmbedder(chosen.embedder)
+    async with open_index(file, environ=_ours(environ), embedders={chosen.kind: meter}) as index:
+        stop = asyncio.Event()
+        task = asyncio.create_task(index.up(stop, onlooker.failure))
+        try:
+            yield Following(index, view, task, meter, SystemClock())
+        except BaseException:
+            task.cancel()  # without finishing what was captured: who interrupts does not want to wait for it
+            raise
+        finally:
+            stop.set()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _existing(documents: Path) -> Path:
+    documents = documents.resolve()
+    if not documents.is_dir():
+        raise ConfigError(f"There is no folder {documents}. Name one that holds Markdown, HTML or text files.")
+    return documents
+
+
+def _ours(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: environ[name] for name in _WANTED if name in environ}

@@ -126,7 +126,7 @@ async def follow_shard(
     async def work(connection: AsyncConnection[Any], lease: Lease) -> None:
         with translate():
             await Shard.prepare(connection)
-            shard = Shard(connection, generation, shard_number, mappings, lease, shop.faults)
+            shard = Shard(connection, generation, shard_number, mappings, lease, parts.lexicon, shop.faults)
             await shard.refresh_sharing()
             most = LOCKS_PER_GENERATION // generation.shards
             signal = shop.log_changed.of(generation.shards, shard_number)

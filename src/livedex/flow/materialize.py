@@ -11,12 +11,14 @@ from itertools import zip_longest
 from livedex.clock import Backoff, Clock
 from livedex.errors import DocumentError
 from livedex.faults import Faults
+from livedex.flow.cut import Cutter
 from livedex.flow.embed import Embedded, embed_missing
 from livedex.model import Chunk
-from livedex.ports import Chunker, Embedder
+from livedex.ports import Embedder
 from livedex.rules.diff import Plan, Recorded, Wanted, plan
 from livedex.store.chunk_rows import Applied, Batch, LogDocument, Outcome
 from livedex.store.chunks import Shard
+from livedex.store.lexicon import Lexicon
 
 READ_BYTES = 16 * 2**20
 INLINE_BYTES = 32 * 2**10
@@ -30,8 +32,9 @@ LEAST_DOCUMENTS = 16
 class Parts:
     """What a generation is made with."""
 
-    chunker: Chunker
+    cutter: Cutter
     embedder: Embedder
+    lexicon: Lexicon
     hash_key: bytes
     clock: Clock
     faults: Faults
@@ -153,19 +156,22 @@ def _plan_one(row: LogDocument, applied: Applied | None, recorded: Sequence[Reco
     if applied is not None and applied.content_hash == row.content_hash:
         return Outcome(row, Plan(kept=applied.chunks), applied.chunks, is_new)
     try:
-        chunks = parts.chunker.chunk(row.document.content, row.document.title)
+        chunks = parts.cutter.cut(row.document).chunks
     except DocumentError as error:
         return Outcome(row, Plan(), 0, is_new, refusal=("chunk", str(error)))
     except Exception as error:  # noqa: BLE001  # whatever a document does to a chunker, the others flow on
         return Outcome(row, Plan(), 0, is_new, refusal=("chunk", f"The chunker failed: {type(error).__name__}."))
-    wanted = [_wanted(chunk, parts.hash_key) for chunk in chunks]
+    wanted = [_wanted(chunk, row.document.title, parts.hash_key) for chunk in chunks]
     return Outcome(row, plan(wanted, recorded), len(chunks), is_new)
 
 
-def _wanted(chunk: Chunk, key: bytes) -> Wanted:
+def _wanted(chunk: Chunk, title: str, key: bytes) -> Wanted:
     shown = text_hash(chunk.text, key)
     same = chunk.embedded_text is chunk.text or chunk.embedded_text == chunk.text
-    return Wanted(chunk, shown if same else text_hash(chunk.embedded_text, key), shown)
+    embedded = shown if same else text_hash(chunk.embedded_text, key)
+    above = "\0".join((title, *chunk.heading_path)).encode("utf-8", "surrogatepass")
+    indexed = blake2b(embedded + above, digest_size=16, key=key).digest()
+    return Wanted(chunk, embedded, shown, indexed)
 
 
 def text_hash(text: str, key: bytes) -> bytes:

@@ -16,11 +16,13 @@ from livedex.model import Chunk
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A chunk as it should stand. `text_hash` is of its embedded text, `shown_hash` of its text."""
+    """A chunk as it should stand. `text_hash` is of its embedded text, `shown_hash` of its text, `terms_hash` of what
+    is indexed lexically: the embedded text, and the title and headings above it."""
 
     chunk: Chunk
     text_hash: bytes
     shown_hash: bytes
+    terms_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Recorded:
     chunk: int
     text_hash: bytes
     shown_hash: bytes
+    terms_hash: bytes
     index: int
     start: int
     end: int
@@ -38,8 +41,10 @@ class Recorded:
 
     def stands_like(self, wanted: Wanted) -> bool:
         chunk = wanted.chunk
-        return (self.shown_hash, self.index, self.start, self.end, self.heading_path, self.section_type) == (
+        standing = (self.shown_hash, self.terms_hash, self.index, self.start, self.end, self.heading_path)
+        return (*standing, self.section_type) == (
             wanted.shown_hash,
+            wanted.terms_hash,
             chunk.index,
             chunk.start,
             chunk.end,
@@ -50,11 +55,13 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A recorded chunk and how it stands from now on. `shown_anew`: its text changed, its embedded text did not."""
+    """A recorded chunk and how it stands from now on. `shown_anew`: its text changed, its embedded text did not.
+    `indexed_anew`: its terms changed."""
 
     recorded: int
     wanted: Wanted
     shown_anew: bool
+    indexed_anew: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,14 @@ def plan(wanted: Sequence[Wanted], recorded: Sequence[Recorded]) -> Plan:
         elif same.stands_like(want):
             kept += 1
         else:
-            move.append(Move(same.chunk, want, shown_anew=same.shown_hash != want.shown_hash))
+            move.append(
+                Move(
+                    same.chunk,
+                    want,
+                    shown_anew=same.shown_hash != want.shown_hash,
+                    indexed_anew=same.terms_hash != want.terms_hash,
+                )
+            )
     drop = tuple(row.chunk for rows in standing.values() for row in rows)
     return Plan(tuple(insert), tuple(move), drop, kept)
 

@@ -25,7 +25,7 @@ class Effect:
     """What became of one row.
 
     `origin` is the place whose document it was before, None for a new row; `place` is where it stands now, None when it
-    is gone. `unchanged` names columns whose value only the log knows.
+    is gone. `unchanged` names columns whose value only the log knows. `refused`: why the source could not read the row.
     """
 
     origin: Place | None
@@ -36,6 +36,7 @@ class Effect:
     position: str | None
     time: datetime | None
     transaction: int
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,13 @@ class _Row:
     position: str | None = None
     time: datetime | None = None
     transaction: int = 0
+    refused: str | None = None
 
     def take(self, change: Change, index: int, transaction: int) -> None:
+        if change.refused is not None and not change.unchanged:
+            self.columns = {}  # what an earlier change of the batch brought holds no more
         self.columns.update(change.columns)
+        self.refused = change.refused
         # A column that was left out keeps the value it had: in this batch if an earlier change brought it.
         fresh = self.origin is None or self.last >= 0
         self.unchanged = (self.unchanged if fresh else frozenset()) | change.unchanged
@@ -75,7 +80,9 @@ class _Row:
     def effect(self, place: Place | None) -> Effect:
         op = Op.DELETE if place is None else self.op
         columns = {} if place is None else self.columns
-        return Effect(self.origin, place, op, columns, self.unchanged, self.position, self.time, self.transaction)
+        return Effect(
+            self.origin, place, op, columns, self.unchanged, self.position, self.time, self.transaction, self.refused
+        )
 
 
 class _Table:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from livedex import front_matter
 from livedex.errors import ConfigError, DocumentError
 from livedex.model import TableMapping
 
@@ -31,6 +32,7 @@ class Rendered:
     acl: tuple[str, ...] | None
     version: str | None
     updated_at: datetime | None
+    media_type: str = ""
 
 
 def template_fields(template_or_column: str) -> tuple[str, ...]:
@@ -55,7 +57,7 @@ def template_fields(template_or_column: str) -> tuple[str, ...]:
 
 def mapped_columns(mapping: TableMapping) -> tuple[str, ...]:
     """Every column that the mapping mentions, sorted."""
-    single = (mapping.updated_at, mapping.tenant, mapping.acl, mapping.version)
+    single = (mapping.updated_at, mapping.tenant, mapping.acl, mapping.version, mapping.media_type)
     templates = (mapping.content, mapping.title)
     named = {column for column in single if column is not None}
     named.update(mapping.key, mapping.metadata)
@@ -63,21 +65,31 @@ def mapped_columns(mapping: TableMapping) -> tuple[str, ...]:
     return tuple(sorted(named))
 
 
-def render(mapping: TableMapping, columns: Mapping[str, Any]) -> Rendered:
-    """`columns` holds every mapped column. Raises DocumentError when one is missing or the access list is unclear."""
+def render(mapping: TableMapping, columns: Mapping[str, Any], *, with_front_matter: bool = True) -> Rendered:
+    """`columns` holds every mapped column. Raises DocumentError when one is missing or the access list is unclear.
+
+    A name of `mapping.front_matter` that the content does not give is None, as a NULL column is. `with_front_matter`:
+    False leaves these names out, for who needs no metadata: reading YAML is the slowest part.
+    """
     missing = [name for name in mapped_columns(mapping) if name not in columns]
     if missing:
         raise DocumentError(f'The row has no column "{missing[0]}", which livedex.yaml maps.')
     version = None if mapping.version is None else columns[mapping.version]
     tenant = None if mapping.tenant is None else columns[mapping.tenant]
+    content = _fill(mapping.content, columns)
+    metadata = {name: columns[name] for name in mapping.metadata}
+    if mapping.front_matter and with_front_matter:
+        written = front_matter.read(content)
+        metadata |= {name: written.get(name) for name in mapping.front_matter}
     return Rendered(
         title="" if mapping.title is None else _fill(mapping.title, columns),
-        content=_fill(mapping.content, columns),
-        metadata={name: columns[name] for name in mapping.metadata},
+        content=content,
+        metadata=metadata,
         tenant=None if tenant is None else as_text(tenant),
         acl=None if mapping.acl is None else _read_acl(mapping.acl, columns[mapping.acl]),
         version=None if version is None else as_text(version),
         updated_at=None if mapping.updated_at is None else _read_time(columns[mapping.updated_at]),
+        media_type="" if mapping.media_type is None else _read_media_type(columns[mapping.media_type]),
     )
 
 
@@ -119,6 +131,11 @@ def _read_acl(name: str, value: Any) -> tuple[str, ...]:
             "or text with commas between names."
         )
     return tuple(principal.strip() for principal in value if principal.strip())
+
+
+def _read_media_type(value: Any) -> str:
+    """`Text/HTML; charset=utf-8` is `text/html`; empty for what is no text."""
+    return value.partition(";")[0].strip().lower() if isinstance(value, str) else ""
 
 
 def _read_time(value: Any) -> datetime | None:

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from livedex.model import Generation, ModelIdentity, Recipe, TableMapping
+from livedex.rules.lexical import LEAST_HEAVIEST
 from livedex.store.database import Database
 from livedex.store.entries import SourceRow
 from livedex.store.marks import Marks
@@ -20,6 +21,8 @@ from livedex.store.statements import Statements, load
 
 SQL = load("catalog")
 GENERATION = Statements("generation")
+LEXICAL = Statements("lexical")
+LEXICON = Statements("lexicon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Catalog:
                 values = {"source_id": row["source_id"], "mapping": Jsonb(wanted)}
                 await connection.execute(SQL["remap_source"], values)
                 await connection.execute(SQL["reset_partitions"], values)
-            for column in sorted({column for columns in mapping.values() for column in columns.metadata}):
+            for column in sorted({column for columns in mapping.values() for column in columns.metadata_names}):
                 await _index_metadata(connection, column)
         return SourceRow(row["source_id"], name, dict(mapping)), changed
 
@@ -139,7 +142,12 @@ class Catalog:
             await connection.execute(load("log")["notify"], {"news": " "})
 
     async def prune(self) -> None:
-        """What is kept for a time: lag samples 7 days, resting vectors 30; and room for the history's next weeks."""
+        """What is kept for a time: lag samples 7 days, resting vectors 30; statistics of terms added up; and room for
+        the history's next weeks."""
+        for generation in await self.generations():
+            if generation.recipe.lexical:
+                async with self._database.connection() as connection:
+                    await connection.execute(LEXICON.for_schema(generation.schema)["fold"])
         await self._execute("prune_lag_samples")
         await self._execute("prune_embeddings")
         async with self._database.connection() as connection:
@@ -164,6 +172,7 @@ class Catalog:
         generation = int(row["generation"])
         statements = GENERATION.for_schema(f"livedex_g{generation}", dimensions=model.dimensions)
         await connection.execute(statements["create_tables"])
+        await connection.execute(create_lexical(f"livedex_g{generation}"))
         await connection.execute(SQL["add_cursors"], {"generation": generation, "shards": shards})
         await connection.execute(SQL["activate"], {"generation": generation, "view_id": view_id})
 
@@ -187,13 +196,26 @@ class Catalog:
         return row
 
 
+def create_lexical(schema: str) -> str:
+    """The statement that makes a generation's function `lexical`."""
+    filled = LEXICAL.for_schema(schema, least_heaviest=round(100 * LEAST_HEAVIEST))
+    return filled["create_function"].replace("{visible}", filled["visible"])
+
+
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
-    return {"parser": dict(recipe.parser), "chunker": dict(recipe.chunker), "model": asdict(recipe.model)}
+    return {
+        "parser": dict(recipe.parser),
+        "chunker": dict(recipe.chunker),
+        "model": asdict(recipe.model),
+        "lexical": dict(recipe.lexical),
+        "extractor": dict(recipe.extractor),
+    }
 
 
 def _generation(row: Mapping[str, Any]) -> Generation:
     stored = row["recipe"]
-    recipe = Recipe(stored["parser"], stored["chunker"], ModelIdentity(**stored["model"]))
+    later = (stored.get(part, {}) for part in ("lexical", "extractor"))  # what older versions did not have
+    recipe = Recipe(stored["parser"], stored["chunker"], ModelIdentity(**stored["model"]), *later)
     return Generation(
         generation=row["generation"],
         view=row["view"],
@@ -208,7 +230,14 @@ def _generation(row: Mapping[str, Any]) -> Generation:
 
 def _mapping(stored: Mapping[str, Any]) -> dict[str, TableMapping]:
     return {
-        table: TableMapping(**{**columns, "key": tuple(columns["key"]), "metadata": tuple(columns["metadata"])})
+        table: TableMapping(
+            **{
+                **columns,
+                "key": tuple(columns["key"]),
+                "metadata": tuple(columns["metadata"]),
+                "front_matter": tuple(columns.get("front_matter", ())),
+            }
+        )
         for table, columns in stored.items()
     }
 

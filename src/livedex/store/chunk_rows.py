@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from livedex.model import Document
 from livedex.rules.diff import Move, Plan, Recorded, Wanted
+from livedex.store.terms import Terms
 
 Vector = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
@@ -51,10 +52,18 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """Of a whole generation: its chunks, and their length in terms together."""
+
+    chunks: int
+    terms_length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Documents after `after`, in log order, with what is searchable of them: `applied` and `recorded` by document.
     `end` is where the cursor may go once they are applied; `positions` are set only when that is the end of the log,
-    and then hold for it."""
+    and then hold for it. `size` is how large the generation was."""
 
     documents: tuple[LogDocument, ...]
     applied: Mapping[int, Applied]
@@ -62,6 +71,7 @@ class Batch:
     after: int
     end: int
     positions: tuple[Position, ...]
+    size: Size
 
     @property
     def at_end(self) -> bool:
@@ -73,6 +83,14 @@ class Batch:
             return self
         kept = self.documents[:count]
         return replace(self, documents=kept, end=kept[-1].document.seq, positions=())
+
+
+class IndexedChunk(NamedTuple):
+    """A chunk's row in `terms`."""
+
+    chunk: int
+    document: int
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +118,13 @@ def chunk_row(number: int, document: int, wanted: Wanted) -> dict[str, Any]:
         "text": chunk.text,
         "shown_hash": wanted.shown_hash,
         "text_hash": wanted.text_hash,
+        "terms_hash": wanted.terms_hash,
     }
 
 
 def json_row(row: Mapping[str, Any], ordinal: int) -> dict[str, Any]:
     """A `chunk_row` as JSON for `insert_chunks`."""
-    hashes = {name: "\\x" + row[name].hex() for name in ("shown_hash", "text_hash")}
+    hashes = {name: "\\x" + row[name].hex() for name in ("shown_hash", "text_hash", "terms_hash")}
     return {**row, **hashes, "ordinal": ordinal}
 
 
@@ -120,6 +139,7 @@ def move_row(move: Move) -> dict[str, Any]:
         "section_type": chunk.section_type,
         "text": chunk.text if move.shown_anew else None,
         "shown_hash": "\\x" + move.wanted.shown_hash.hex(),
+        "terms_hash": "\\x" + move.wanted.terms_hash.hex(),
     }
 
 

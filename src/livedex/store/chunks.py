@@ -6,8 +6,10 @@ server crash, batch and cursor are lost together, and the log has both again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -16,15 +18,18 @@ from psycopg.types.json import Jsonb
 
 from livedex.errors import DocumentError
 from livedex.faults import Faults
-from livedex.model import Document, Generation, TableMapping
+from livedex.model import Chunk, Document, Generation, TableMapping
 from livedex.rules.diff import Recorded
+from livedex.rules.lexical import LEAST_HEAVIEST
 from livedex.rules.mapping import render
 from livedex.store.chunk_rows import (
     Applied,
     Batch,
+    IndexedChunk,
     LogDocument,
     Outcome,
     Position,
+    Size,
     Vector,
     applied_row,
     chunk_row,
@@ -35,7 +40,9 @@ from livedex.store.chunk_rows import (
     refused_row,
 )
 from livedex.store.leases import Lease
+from livedex.store.lexicon import Lexicon, Term
 from livedex.store.statements import Statements, load
+from livedex.store.terms import Terms, Written, frequencies
 
 STATEMENTS = Statements("chunks")
 CHUNKS_PER_BLOCK = 32
@@ -54,6 +61,7 @@ class Shard:
         shard: int,
         mappings: Mapping[int, tuple[str, Mapping[str, TableMapping]]],
         lease: Lease,
+        lexicon: Lexicon,
         faults: Faults,
     ) -> None:
         self._connection = connection
@@ -61,6 +69,7 @@ class Shard:
         self._shard = shard
         self._mappings = mappings
         self._lease = lease
+        self._lexicon = lexicon
         self._faults = faults
         self._sql = STATEMENTS.for_schema(generation.schema)
         self._sharing = {generation.generation}
@@ -90,15 +99,15 @@ class Shard:
             rows, ends = await read.fetchall(), await end.fetchall()
             searchable = {row[0]: Applied(*row) for row in await applied.fetchall()}
             standing = await recorded.fetchall()
-        head = int(ends[0][0])
+        head, size = int(ends[0][0]), Size(*ends[0][1:3])
         documents = [self._document(*row) for row in rows]
         chunks = _by_document(documents, standing)
         full = len(rows) == limit or sum(row.content_bytes for row in documents) >= max_bytes
         if full:
             documents = _whole_transactions(documents)
-            return Batch(tuple(documents), searchable, chunks, after, documents[-1].document.seq, ())
-        positions = tuple(Position(*row[1:]) for row in ends if row[1] is not None)
-        return Batch(tuple(documents), searchable, chunks, after, head, positions)
+            return Batch(tuple(documents), searchable, chunks, after, documents[-1].document.seq, (), size)
+        positions = tuple(Position(*row[3:]) for row in ends if row[3] is not None)
+        return Batch(tuple(documents), searchable, chunks, after, head, positions, size)
 
     async def claim_texts(self, hashes: Sequence[bytes]) -> tuple[set[bytes], dict[bytes, Vector]]:
         """Those of the texts that nobody else is embedding, which are ours until `release_texts`; and the vectors that
@@ -139,21 +148,27 @@ class Shard:
         await self._reserve(len(inserts))
         rows = [chunk_row(self._numbers.pop(), *insert) for insert in inserts]
         embeddings = [vectors[row["text_hash"]] for row in rows]
+        indexed = await self._indexed(batch, outcomes, [row["chunk"] for row in rows])
         connection = self._connection
         async with connection.transaction():
-            if len(rows) > FEW_CHUNKS:
+            if len(indexed) > FEW_CHUNKS:
                 await self._hold()
                 await self._copy(rows, embeddings)
+                await self._exchange_terms(outcomes, indexed)
+                await self._copy_terms(indexed)
             async with connection.pipeline():
-                if len(rows) <= FEW_CHUNKS:
+                if len(indexed) <= FEW_CHUNKS:
                     await self._hold()
                     await self._insert(rows, embeddings)
+                    await self._exchange_terms(outcomes, indexed)
+                    await self._insert_terms(indexed)
                 await self._faults.reach("materialize.half_written")
                 await self._change(outcomes)
                 await self._mark(batch, outcomes)
                 if rested:
                     await self._execute("unrest", text_hashes=list(rested))
-                await self._execute("move_cursor", **_counts(batch, outcomes), embedded=embedded)
+                longer = sum(row.terms.length for row in indexed)
+                await self._execute("move_cursor", **_counts(batch, outcomes), embedded=embedded, longer=longer)
             await self._faults.reach("materialize.before_commit")
         await self._faults.reach("materialize.after_commit")
         if rows:
@@ -178,13 +193,65 @@ class Shard:
     async def _copy(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
         cursor = self._connection.cursor()
         async with cursor.copy(self._sql["copy_chunks"]) as copy:
-            copy.set_types(["int8", "int8", "int4", "int4", "int4", "text[]", "text", "text", "bytea", "bytea"])
+            copy.set_types(
+                ["int8", "int8", "int4", "int4", "int4", "text[]", "text", "text", "bytea", "bytea", "bytea"]
+            )
             for row in rows:
                 await copy.write_row(tuple(row.values()))
         async with cursor.copy(self._sql["copy_vectors"]) as copy:
             copy.set_types(["int8", "int8", "halfvec"])
             for row, embedding in zip(rows, embeddings, strict=True):
                 await copy.write_row((row["chunk"], row["document"], embedding))
+
+    async def _indexed(self, batch: Batch, outcomes: Sequence[Outcome], numbers: Sequence[int]) -> list[IndexedChunk]:
+        """What is indexed lexically: every new chunk, in the order of its numbers, and those whose terms changed."""
+        named = [(o.source.document, wanted.chunk) for o in outcomes for wanted in o.plan.insert]
+        anew = [(o.source.document, m) for o in outcomes for m in o.plan.move if m.indexed_anew]
+        named += [(document, move.wanted.chunk) for document, move in anew]
+        if not named:
+            return []
+        numbers = [*numbers, *(move.recorded for _, move in anew)]
+        if len(named) <= FEW_CHUNKS:
+            written = _written(named)
+        else:
+            written = await asyncio.to_thread(_written, named)
+        known = await self._lexicon.learn(self._connection, (part for w in written for part in w.parts))
+        weigh = partial(_weighed, written, known, batch.size)
+        terms = weigh() if len(named) <= FEW_CHUNKS else await asyncio.to_thread(weigh)
+        documents = [document.document for document, _ in named]
+        return [IndexedChunk(*row) for row in zip(numbers, documents, terms, strict=True)]
+
+    async def _exchange_terms(self, outcomes: Sequence[Outcome], indexed: Sequence[IndexedChunk]) -> None:
+        gone = [chunk for outcome in outcomes for chunk in outcome.plan.drop]
+        gone += [move.recorded for outcome in outcomes for move in outcome.plan.move if move.indexed_anew]
+        if gone or indexed:
+            terms, deltas, heaviest = frequencies([row.terms for row in indexed])
+            await self._execute(
+                "exchange_terms",
+                chunks=gone,
+                terms=terms,
+                deltas=deltas,
+                heaviest=heaviest,
+                least_heaviest=LEAST_HEAVIEST,
+            )
+
+    async def _insert_terms(self, indexed: Sequence[IndexedChunk]) -> None:
+        if indexed:
+            await self._execute(
+                "insert_terms",
+                chunks=[row.chunk for row in indexed],
+                documents=[row.document for row in indexed],
+                lengths=[row.terms.length for row in indexed],
+                norms=[row.terms.norm for row in indexed],
+                tsvs=[row.terms.tsv for row in indexed],
+                weights=[row.terms.weights for row in indexed],
+            )
+
+    async def _copy_terms(self, indexed: Sequence[IndexedChunk]) -> None:
+        async with self._connection.cursor().copy(self._sql["copy_terms"]) as copy:
+            copy.set_types(["int8", "int8", "int4", "float8", "tsvector", "sparsevec"])
+            for chunk, document, terms in indexed:
+                await copy.write_row((chunk, document, terms.length, terms.norm, terms.tsv, terms.weights))
 
     async def _change(self, outcomes: Sequence[Outcome]) -> None:
         drops = [chunk for outcome in outcomes for chunk in outcome.plan.drop]
@@ -243,7 +310,7 @@ class Shard:
     ) -> LogDocument:
         """A row of `read_after`."""
         source, mapping = self._mappings[source_id]
-        content = "" if raw is None else _content(mapping[collection], raw)
+        content, media_type = ("", "") if raw is None else _content(mapping[collection], raw)
         value = Document(
             document=document,
             source=source,
@@ -257,6 +324,7 @@ class Shard:
             source_position=source_position,
             source_time=source_time,
             captured_at=captured_at,
+            media_type=media_type,
         )
         return LogDocument(value, source_id, commit_seq, bytes(content_hash), content_bytes, quarantined)
 
@@ -280,19 +348,21 @@ class Shard:
         }
 
 
-def _content(mapping: TableMapping, raw: Mapping[str, Any]) -> str:
+def _content(mapping: TableMapping, raw: Mapping[str, Any]) -> tuple[str, str]:
+    """What a row says, and what that is written in. The metadata stands in the log."""
     try:
-        return render(mapping, raw).content
+        rendered = render(mapping, raw, with_front_matter=False)
     except DocumentError:
-        return ""  # Capture refused it and says so in quarantine; until it is mended it has nothing to show.
+        return "", ""  # Capture refused it and says so in quarantine; until it is mended it has nothing to show.
+    return rendered.content, rendered.media_type
 
 
 def _by_document(documents: Sequence[LogDocument], rows: Sequence[tuple[Any, ...]]) -> dict[int, list[Recorded]]:
     chunks: dict[int, list[Recorded]] = {row.document.document: [] for row in documents}
-    for document, chunk, text_hash, shown_hash, index, start, end, headings, section_type in rows:
+    for document, chunk, text_hash, shown_hash, terms_hash, index, start, end, headings, section_type in rows:
         # The byte limit of a batch may have left out a document whose chunks were read.
         if document in chunks:
-            hashes = bytes(text_hash), bytes(shown_hash)
+            hashes = bytes(text_hash), bytes(shown_hash), bytes(terms_hash)
             chunks[document].append(Recorded(chunk, *hashes, index, start, end, tuple(headings), section_type))
     return chunks
 
@@ -307,7 +377,20 @@ def _counts(batch: Batch, outcomes: Sequence[Outcome]) -> dict[str, int]:
         "updated": sum(not outcome.is_new for outcome in alive),
         "deleted": sum(not outcome.is_new for outcome in done if outcome.source.document.deleted),
         "inserted": sum(len(outcome.plan.insert) for outcome in outcomes),
+        "dropped": sum(len(outcome.plan.drop) for outcome in outcomes),
     }
+
+
+def _written(chunks: Sequence[tuple[Document, Chunk]]) -> list[Written]:
+    return [Written.of(document.title, chunk.heading_path, chunk.embedded_text) for document, chunk in chunks]
+
+
+def _weighed(written: Sequence[Written], known: Mapping[str, tuple[Term, ...]], size: Size) -> list[Terms]:
+    """By the average length that the generation will have with them."""
+    counted = [each.counted(known) for each in written]
+    total = size.terms_length + sum(sum(counts.values()) for counts in counted)
+    average = max(1.0, total / (size.chunks + len(counted)))
+    return [Terms.of(counts, average) for counts in counted]
 
 
 def _whole_transactions(documents: list[LogDocument]) -> list[LogDocument]:

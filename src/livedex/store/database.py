@@ -6,7 +6,7 @@ import re
 import select
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg import AsyncConnection
@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from livedex.errors import LeaseLost, StoreFull, StorePermission, StoreUnavailable, StoreUnsupported
-from livedex.store import statements
+from livedex.store import statements, terms
 from livedex.store.vectors import HalfvecType
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -75,14 +75,22 @@ def _is_unavailable(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError) or "connection is closed" in str(error)
 
 
+class VectorTypes(NamedTuple):
+    """Under which numbers a database knows pgvector's types."""
+
+    halfvec: HalfvecType
+    sparsevec: int
+    sparsevec_array: int
+
+
 class Database:
     """The store's PostgreSQL. Every connection speaks UTF-8 and UTC, commits each statement unless in a transaction,
-    and knows `halfvec`."""
+    and knows `halfvec`, `sparsevec` and `tsvector`."""
 
-    def __init__(self, dsn: str, pool: AsyncConnectionPool[Connection], halfvec: HalfvecType) -> None:
+    def __init__(self, dsn: str, pool: AsyncConnectionPool[Connection], types: VectorTypes) -> None:
         self.dsn = dsn
         self._pool = pool
-        self._halfvec = halfvec
+        self._types = types
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 8) -> Self:
@@ -95,10 +103,10 @@ class Database:
         with translate():
             async with await _connect(dsn) as connection:
                 _check_server(connection)
-                halfvec = await _ensure_vector(connection)
+                types = await _ensure_vector(connection)
 
             async def configure(connection: Connection) -> None:
-                await _configure(connection, halfvec)
+                await _configure(connection, types)
 
             pool = AsyncConnectionPool(
                 dsn,
@@ -116,7 +124,7 @@ class Database:
             except BaseException:
                 await pool.close()
                 raise
-        return cls(dsn, pool, halfvec)
+        return cls(dsn, pool, types)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -140,7 +148,7 @@ class Database:
         with translate():
             connection = await _connect(self.dsn)
             try:
-                await _configure(connection, self._halfvec)
+                await _configure(connection, self._types)
             except BaseException:
                 await connection.close()
                 raise
@@ -163,9 +171,10 @@ async def _connect(dsn: str) -> Connection:
     return await AsyncConnection.connect(dsn, **_ARGUMENTS)
 
 
-async def _configure(connection: Connection, halfvec: HalfvecType) -> None:
+async def _configure(connection: Connection, types: VectorTypes) -> None:
     await connection.execute(statements.load("session")["prepare_session"])
-    halfvec.register(connection)
+    types.halfvec.register(connection)
+    terms.register(connection, types.sparsevec, types.sparsevec_array)
 
 
 async def _check_alive(connection: Connection) -> None:
@@ -200,8 +209,8 @@ def _check_server(connection: Connection) -> None:
         )
 
 
-async def _ensure_vector(connection: Connection) -> HalfvecType:
-    """Create or update pgvector where need be and the right is there; what `halfvec` is called."""
+async def _ensure_vector(connection: Connection) -> VectorTypes:
+    """Create or update pgvector where need be and the right is there; what its types are called."""
     sql = statements.load("session")
     installed, available = await _row(connection, sql["vector_versions"])
     if installed is None or _numbers(installed) < _OLDEST_VECTOR:
@@ -221,13 +230,13 @@ async def _ensure_vector(connection: Connection) -> HalfvecType:
                 f'The user "{connection.info.user}" may not set up pgvector. Let an administrator run this in the '
                 f'database "{connection.info.dbname}": {statement};'
             ) from error
-    oid, array_oid, visible, schema = await _row(connection, sql["halfvec_type"])
+    oid, array_oid, sparse, sparse_array, visible, schema = await _row(connection, sql["vector_types"])
     if not visible:
         raise StoreUnsupported(
             f"pgvector stands in the schema {schema}, where SQL of this user does not find it. Run: "
             f'ALTER ROLE "{connection.info.user}" SET search_path = "$user", public, {schema};'
         )
-    return HalfvecType(oid, array_oid)
+    return VectorTypes(HalfvecType(oid, array_oid), sparse, sparse_array)
 
 
 async def _row(connection: Connection, statement: str) -> tuple[Any, ...]:

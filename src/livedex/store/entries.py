@@ -100,6 +100,8 @@ def _resolve_one(resolved: Resolved, effect: Effect, entry: Entry | None, source
         if entry is not None and not entry.deleted:
             assert effect.origin is not None
             resolved.rows.append(_tombstone(effect, effect.origin, entry, source))
+            if entry.refused:
+                resolved.mended.append(entry.document)
         return
     row, refusal = _live(effect, effect.place, entry, source)
     if entry is not None and not entry.deleted:
@@ -138,13 +140,14 @@ def _live(effect: Effect, place: Place, entry: Entry | None, source: SourceRow) 
     raw = dict(effect.columns)
     if effect.unchanged and entry is not None and entry.raw is not None:
         raw |= {name: entry.raw.get(name) for name in effect.unchanged}
-    refusal = None
+    refusal = effect.refused
     try:
         rendered = render(mapping, raw)
     except DocumentError as error:
-        refusal = str(error)
+        refusal = refusal or str(error)
         rendered = Rendered(title="", content="", metadata={}, tenant=None, acl=(), version=None, updated_at=None)
-    content_hash = _digest([rendered.title, rendered.content])
+    # Whatever a chunker sees. What has no media type is hashed as it was before there were any.
+    content_hash = _digest([rendered.title, rendered.content, *filter(None, [rendered.media_type])])
     row = _row(effect, place, entry, source) | {
         "deleted": False,
         "tenant": rendered.tenant or NO_TENANT,
@@ -153,7 +156,9 @@ def _live(effect: Effect, place: Place, entry: Entry | None, source: SourceRow) 
         "metadata": dict(rendered.metadata),
         "updated_at": None if rendered.updated_at is None else rendered.updated_at.isoformat(),
         "version": rendered.version or _digest([rendered.title, rendered.content, dict(rendered.metadata)]).hex(),
-        "raw_hash": _hex(_digest([raw, _mapping_json(mapping), place, source.document_id(place)])),
+        "raw_hash": _hex(
+            _digest([raw, _mapping_json(mapping), place, source.document_id(place), *filter(None, [effect.refused])])
+        ),
         "content_hash": _hex(content_hash),
         "content_bytes": len(rendered.content.encode("utf-8", "surrogatepass")),
         "raw": raw,
@@ -216,6 +221,7 @@ def change_to_json(change: Change) -> dict[str, Any]:
         "unchanged": sorted(change.unchanged),
         "position": change.position,
         "time": None if change.time is None else change.time.isoformat(),
+        "refused": change.refused,
     }
 
 
@@ -229,12 +235,13 @@ def change_from_json(value: Mapping[str, Any]) -> Change:
         unchanged=frozenset(value["unchanged"]),
         position=value["position"],
         time=None if value["time"] is None else datetime.fromisoformat(value["time"]),
+        refused=value.get("refused"),
     )
 
 
 def _mapping_json(mapping: TableMapping) -> list[Any]:
     return [mapping.content, mapping.title, mapping.updated_at, sorted(mapping.metadata), mapping.tenant, mapping.acl,
-            mapping.version]  # fmt: skip
+            mapping.version, *filter(None, [mapping.media_type, mapping.front_matter])]  # fmt: skip
 
 
 def _digest(value: Any) -> bytes:

@@ -16,6 +16,7 @@ from livedex.store.database import Database, translate
 from livedex.store.statements import Statements
 
 STATEMENTS = Statements("generation")
+LEXICON = Statements("lexicon")
 PROBED_AT_ONCE = 50
 
 
@@ -65,10 +66,12 @@ class Builder:
 
     async def build(self, faults: Faults) -> None:
         with translate():
-            if not (await self._row("index_is_valid"))["valid"]:
-                await self._connection.execute(self._sql["drop_invalid_index"])
-                await faults.reach("index.before_build")
-                await self._connection.execute(self._sql["build_vector_index"])
+            for kind, name in (("text", "terms_tsv"), ("vector", "vectors_embedding")):
+                if not (await self._row("index_is_valid", index=name))["valid"]:
+                    await self._connection.execute(self._sql[f"drop_invalid_{kind}_index"])
+                    await faults.reach("index.before_build")
+                    await self._connection.execute(self._sql[f"build_{kind}_index"])
+            await self._connection.execute(LEXICON.for_schema(self._generation.schema)["fold"])
             await self._connection.execute(self._sql["analyze"])
             await faults.reach("index.before_mark")
             await self._connection.execute(self._sql["mark_indexed"], self._values)
@@ -81,8 +84,8 @@ class Builder:
                 (row,) = await cursor.fetchall()
         return bool(row["probed"])
 
-    async def _row(self, name: str) -> dict[str, Any]:
+    async def _row(self, name: str, **values: Any) -> dict[str, Any]:
         async with self._connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(self._sql[name], self._values)
+            await cursor.execute(self._sql[name], {**self._values, **values})
             (row,) = await cursor.fetchall()
         return row

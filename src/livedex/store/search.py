@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
-from livedex.model import Generation, Query
+from livedex.model import Fusion, Generation, Mode, Query
+from livedex.rules.lexical import K1, B, words
+from livedex.rules.ranking import RRF_K
 from livedex.store.database import Database
 from livedex.store.entries import EVERYONE, NO_TENANT
+from livedex.store.lexicon import Lexicon
 from livedex.store.marks import Marks
 from livedex.store.statements import Statements, load
 
@@ -22,11 +28,16 @@ STATEMENTS = Statements("search")
 CATALOG = load("catalog")
 
 CANDIDATES = 100
+"""How many each leg proposes, at least."""
 MOST_EF_SEARCH = 1000
 NEWEST = 100
 """So many of the newest chunks are measured whatever the vector index says."""
 NARROW = 1000
-"""Where no more documents than this are visible, all their vectors are measured."""
+"""Where no more documents than this are visible, all of them are candidates."""
+LOOKED_UP = 500
+"""Chunks that the text index proposes at first; more follow where the result could change."""
+
+_SCORES = {Fusion.ZSCORE: "by_deviations", Fusion.RRF: "by_ranks"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +50,77 @@ class Found:
     marks: Marks
 
 
-async def dense(
-    database: Database, generation: Generation, query: Query, vector: npt.NDArray[np.float32], *, exact: bool
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query's terms: their lexemes, numbers and how often each occurs, in parallel."""
+
+    lexemes: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+    occurrences: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """All that decides the text of a search's statement."""
+
+    schema: str
+    dimensions: int
+    mode: Mode
+    fusion: Fusion
+    near: str
+    filters: tuple[str, ...]
+    limit: int
+    top_k: int
+    looked_up: int
+
+
+async def terms_of(database: Database, lexicon: Lexicon, text: str) -> Asked:
+    """What a query is looked up by. A journey only for words that nobody asked for before."""
+    written = words(text)
+    async with database.connection() as connection:
+        known = await lexicon.learn(connection, [written])
+    counts = Counter(term for word in written for term in known[word])
+    return Asked(
+        tuple(term.lexeme.decode() for term in counts), tuple(term.number for term in counts), tuple(counts.values())
+    )
+
+
+async def find(
+    database: Database,
+    generation: Generation,
+    query: Query,
+    vector: npt.NDArray[np.float32] | None,
+    asked: Asked,
+    *,
+    fusion: Fusion,
+    exact: bool,
+    looked_up: int = LOOKED_UP,
 ) -> Found:
-    """The nearest visible chunks by cosine distance, at most `query.top_k`, in one journey and one snapshot."""
+    """The best visible chunks, at most `query.top_k`, in one journey and one snapshot.
+
+    `vector` is None for a lexical search, `asked` empty for a dense one. `looked_up` bounds how many chunks the text
+    index proposes before it is known whether they suffice; it changes the time, not the result.
+    """
+    mode = query.mode if query.mode is not Mode.HYBRID or asked.numbers else Mode.DENSE
     limit = max(CANDIDATES, query.top_k)
     narrows = bool(query.filters) or query.tenant is not None or bool(query.principals)
-    kind = "exact" if exact else "near_or_exact" if narrows else "near"
-    statement = _hits(generation, query, limit, kind)
-    values = _values(generation, query, vector)
+    near = "exact" if exact else "near_or_exact" if narrows else "near"
+    dimensions = generation.recipe.model.dimensions
+    filters = tuple(sorted(query.filters))
+    shape = _Shape(generation.schema, dimensions, mode, fusion, near, filters, limit, query.top_k, looked_up)
+    values = _values(generation, query, vector, asked, exact=exact)
     async with database.connection() as connection:
-        if limit == CANDIDATES and kind != "near_or_exact":
-            rows = await _rows(connection, statement, values)
+        if limit == CANDIDATES and near != "near_or_exact":
+            rows = await _rows(connection, _statement(shape), values)
         else:
             async with connection.pipeline(), connection.transaction():
                 await connection.execute(STATEMENTS["widen"], {"ef_search": str(min(MOST_EF_SEARCH, limit))})
-                if kind == "near_or_exact":
+                if near == "near_or_exact":
                     await connection.execute(STATEMENTS["plan_for_values"])
-                rows = await _rows(connection, statement, values)
+                rows = await _rows(connection, _statement(shape), values)
     hits = tuple(row for row in rows if row["chunk"] is not None)
-    return Found(hits, exact or len(hits) == query.top_k, Marks.of_json(json.loads(rows[0]["marks"])))
+    complete = exact or mode is Mode.LEXICAL or rows[0]["near"] >= query.top_k
+    return Found(hits, complete, Marks.of_json(json.loads(rows[0]["marks"])))
 
 
 async def _rows(connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -67,38 +129,59 @@ async def _rows(connection: AsyncConnection[Any], statement: str, values: Mappin
         return await cursor.fetchall()
 
 
-def _hits(generation: Generation, query: Query, limit: int, kind: str) -> str:
-    dimensions = generation.recipe.model.dimensions
-    sizes = {
-        "dimensions": dimensions,
-        "narrow_documents": NARROW,
-        "limit": limit,
-        "newest": NEWEST,
-        "top_k": query.top_k,
-    }
-    filled = STATEMENTS.for_schema(generation.schema, **sizes)
+@lru_cache(maxsize=256)
+def _statement(shape: _Shape) -> str:
+    filled = STATEMENTS.for_schema(
+        shape.schema,
+        dimensions=shape.dimensions,
+        narrow_documents=NARROW,
+        limit=shape.limit,
+        newest=NEWEST,
+        bound=shape.looked_up,
+        rrf_k=RRF_K,
+        top_k=shape.top_k,
+    )
     visible = filled["visible"]
-    for number, name in enumerate(sorted(query.filters)):
+    for number, name in enumerate(shape.filters):
         # The name stands in the statement, so that an index on it serves; a percent sign in it is no placeholder.
         literal = sql.SQL(sql.Literal(name).as_string(None).replace("%", "%%"))
         condition = sql.SQL(filled["has_metadata"]).format(
             name=literal, prefixes=sql.SQL(f"prefixes_{number}"), values=sql.SQL(f"values_{number}")
         )
         visible += "\n" + condition.as_string(None)
-    narrow = filled["narrow"] if kind == "near_or_exact" else filled["no_narrow"]
-    candidates = filled[kind].replace("{near}", filled["near"])
-    statement = filled["hits"].replace("{narrow}", narrow).replace("{candidates}", candidates)
-    statement = statement.replace("{marks}", CATALOG["marks"])
-    return statement.replace("{visible}", visible)
+    score = {Mode.DENSE: "by_distance", Mode.LEXICAL: "by_words"}.get(shape.mode, _SCORES[shape.fusion])
+    parts = {
+        "narrow": filled["narrow" if shape.near == "near_or_exact" else "no_narrow"],
+        "near_candidates": filled["no_near" if shape.mode is Mode.LEXICAL else shape.near],
+        "found": filled["no_found" if shape.mode is Mode.DENSE else "found"],
+        "distance": filled["no_distance" if shape.mode is Mode.LEXICAL else "distance"],
+        "score": filled[score],
+        "near": filled["near"],
+        "marks": CATALOG["marks"],
+        "visible": visible,
+    }
+    statement = filled["hits"]
+    for name, part in parts.items():
+        statement = statement.replace(f"{{{name}}}", part)
+    return statement
 
 
-def _values(generation: Generation, query: Query, vector: npt.NDArray[np.float32]) -> dict[str, Any]:
+def _values(
+    generation: Generation, query: Query, vector: npt.NDArray[np.float32] | None, asked: Asked, *, exact: bool
+) -> dict[str, Any]:
     values: dict[str, Any] = {
         "generation": generation.generation,
         "vector": vector,
         "source_ids": list(generation.source_ids),
         "tenants": [NO_TENANT] if query.tenant is None else [NO_TENANT, query.tenant],
         "principals": [EVERYONE, *query.principals],
+        "k1": K1,
+        "b": B,
+        "lexemes": list(asked.lexemes),
+        "numbers": list(asked.numbers),
+        "occurrences": list(asked.occurrences),
+        "having": Jsonb({name: list(accepted) for name, accepted in query.filters.items()}),
+        "everything": exact,
     }
     for number, name in enumerate(sorted(query.filters)):
         accepted = list(query.filters[name])

@@ -22,12 +22,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
-from livedex.adapters.chunkers.markdown_blocks import Block, body_start, with_uniform_line_ends
+from livedex.adapters.chunkers.markdown_blocks import Block, with_uniform_line_ends
 from livedex.adapters.chunkers.markdown_sections import Section, sections
 from livedex.adapters.chunkers.packing import boundary_key, pack
 from livedex.adapters.chunkers.pieces import sentences
+from livedex.adapters.chunkers.sizes import check_sizes
+from livedex.adapters.chunkers.spans import Span, span_chunk
 from livedex.adapters.chunkers.tokens import UNITS_PER_TOKEN, count_units
-from livedex.errors import ConfigError
+from livedex.front_matter import body_start
 from livedex.model import Chunk
 
 _WHOLE = frozenset({"code", "table"})
@@ -35,21 +37,9 @@ _PROSE = frozenset({"text", "heading"})
 _BLOCK, _ITEM, _LINE, _SENTENCE = range(4)
 """Ranks of boundaries, best first: between blocks, list items, lines, sentences."""
 
-_LEAST_MAX_TOKENS = 16
-
 _LINK_TARGET = re.compile(
     r"\]\((?:[^()\s]|\([^()\s]{0,100}+\)){1,300}+(?:[ \t]++(?:\"[^\"\n]{0,200}+\"|'[^'\n]{0,200}+'))?\)"
 )
-
-
-class _Span(NamedTuple):
-    """`visible` is what the model may see of it: the text with other things blanked, before white space is folded."""
-
-    start: int
-    end: int
-    path: tuple[str, ...]
-    section_type: str
-    visible: str
 
 
 class _Weighed(NamedTuple):
@@ -76,12 +66,7 @@ class MarkdownChunker:
     """
 
     def __init__(self, max_tokens: int = 200, min_tokens: int = 50, *, link_targets: bool = False) -> None:
-        if max_tokens < _LEAST_MAX_TOKENS:
-            raise ConfigError(f"max_tokens is {max_tokens}; a chunk needs at least {_LEAST_MAX_TOKENS}.")
-        if not 0 <= min_tokens <= max_tokens // 2:
-            raise ConfigError(
-                f"min_tokens is {min_tokens}; it must be from 0 to half of max_tokens, {max_tokens // 2}."
-            )
+        check_sizes(max_tokens, min_tokens)
         self._limit = max_tokens * UNITS_PER_TOKEN
         self._floor = min_tokens * UNITS_PER_TOKEN
         self._link_targets = link_targets
@@ -101,12 +86,12 @@ class MarkdownChunker:
         text = with_uniform_line_ends(content)
         chunks: list[Chunk] = []
         for span in self._spans(text, body_start(text)):
-            chunk = _chunk(content, span, len(chunks))
+            chunk = span_chunk(content, span, len(chunks))
             if chunk:
                 chunks.append(chunk)
         return chunks
 
-    def _spans(self, text: str, start: int) -> Iterator[_Span]:
+    def _spans(self, text: str, start: int) -> Iterator[Span]:
         short: list[_Weighed] = []
         for section in sections(text, start):
             visible = text[section.start : section.end] if self._link_targets else _visible(text, section)
@@ -118,12 +103,12 @@ class MarkdownChunker:
             if joins:
                 short.append(weighed)
             elif weighed.weight <= self._limit:
-                yield _Span(section.start, section.end, section.path, _main_type(section.blocks), visible)
+                yield Span(section.start, section.end, section.path, _main_type(section.blocks), visible)
             else:
                 yield from self._split(section, visible)
         yield from self._grouped(short)
 
-    def _grouped(self, short: Sequence[_Weighed]) -> Iterator[_Span]:
+    def _grouped(self, short: Sequence[_Weighed]) -> Iterator[Span]:
         """Short neighbouring sections, several to a chunk."""
         keys = [boundary_key(section.level, visible, 0) for section, visible, _ in short]
         firsts = pack([weight for *_, weight in short], keys, self._limit, self._floor)
@@ -131,9 +116,9 @@ class MarkdownChunker:
             members = [section for section, *_ in short[first:end]]
             blocks = [block for section in members for block in section.blocks]
             visible = "\n\n".join(visible for _, visible, _ in short[first:end])
-            yield _Span(members[0].start, members[-1].end, _shared_path(members), _main_type(blocks), visible)
+            yield Span(members[0].start, members[-1].end, _shared_path(members), _main_type(blocks), visible)
 
-    def _split(self, section: Section, visible: str) -> Iterator[_Span]:
+    def _split(self, section: Section, visible: str) -> Iterator[Span]:
         """A section that is too long, in several chunks. Positions inside count from the section's start."""
         blocks = [
             block._replace(start=block.start - section.start, end=block.end - section.start) for block in section.blocks
@@ -147,7 +132,7 @@ class MarkdownChunker:
             for piece, weight in zip(pieces[first:stop], weights[first:stop], strict=True):
                 types[piece.section_type] += weight
             start, end = bounds[first], bounds[stop]
-            yield _Span(
+            yield Span(
                 section.start + start,
                 section.start + end,
                 section.path,
@@ -247,20 +232,3 @@ def _shared_path(members: Sequence[Section]) -> tuple[str, ...]:
         agreeing = takewhile(lambda pair: pair[0] == pair[1], zip(shared, section.path, strict=False))
         shared = tuple(title for title, _ in agreeing)
     return shared
-
-
-def _chunk(content: str, span: _Span, index: int) -> Chunk | None:
-    """None where there is nothing but white space, which a very long gap between two words can leave."""
-    text = content[span.start : span.end].rstrip()
-    if not text:
-        return None
-    start = span.start
-    if text[0].isspace():
-        blank = len(text) - len(text.lstrip())
-        skipped = max(text.rfind("\n", 0, blank), text.rfind("\r", 0, blank)) + 1  # an indentation stays
-        text = text[skipped:]
-        start += skipped
-    # One line, but for code: line ends of prose, tables and lists change with every reformatting and say no more than a
-    # blank does.
-    embedded = span.visible.strip("\n").rstrip() if span.section_type == "code" else " ".join(span.visible.split())
-    return Chunk(index, start, start + len(text), text, span.path, span.section_type, embedded)

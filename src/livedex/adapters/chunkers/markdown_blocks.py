@@ -63,10 +63,6 @@ _FENCE_MARK = re.compile(r"`{3,}|~{3,}")
 _RAW_END = re.compile(r"</(?:pre|script|style|textarea)>", re.IGNORECASE)
 _SETEXT = re.compile(rf"{_SHALLOW}(?P<underline>=++|-++)[\ \t]*+{_END}(?:[^\S\n]*+\n)*+", re.VERBOSE)
 _TABLE = re.compile(rf"[^\n]*+\n[\ \t]*+(?=[^\n]*?\|)[|:\-\ \t]++{_END}", re.VERBOSE)
-_FRONT_MATTER = re.compile(
-    rf"---[ \t]*+\n(?P<body>(?:(?!(?:---|\.\.\.)[ \t]*+{_END})[^\n]*+\n)*+)(?:---|\.\.\.)[ \t]*+{_END}"
-)
-_YAML_KEY = re.compile(r"^[\w\"'][^:\n]*+:(?:\s|\Z)", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -82,15 +78,6 @@ class Block(NamedTuple):
 def with_uniform_line_ends(content: str) -> str:
     """The same text with a newline for every line end; no offset moves."""
     return content.replace("\r\n", " \n").replace("\r", "\n") if "\r" in content else content
-
-
-def body_start(text: str) -> int:
-    """Where a text from `with_uniform_line_ends` starts after its byte order mark and YAML front matter, if any."""
-    start = 1 if text.startswith("\ufeff") else 0
-    found = _FRONT_MATTER.match(text, start)
-    if found is None or (found["body"].strip() and not _YAML_KEY.search(found["body"])):
-        return start
-    return found.end()
 
 
 def blocks(text: str, start: int = 0) -> Iterator[Block]:

@@ -12,9 +12,13 @@ SELECT d.document, d.source_id, d.collection, d.document_id, d.seq, d.commit_seq
 FROM next JOIN livedex.documents d USING (document) WHERE next.bytes_before < %(bytes)s ORDER BY d.seq;
 
 -- name: log_end
--- Read in the same snapshot as `read_after`: what the cursor may take when that reached the end of the log.
-SELECT h.seq, p.source_id, p.partition, p.position, p.position_time, p.position_serial
-FROM livedex.log_head h LEFT JOIN livedex.partitions p ON p.source_id = ANY(%(source_ids)s::integer[]);
+-- Read in the same snapshot as `read_after`: what the cursor may take when that reached the end of the log, and how
+-- large the generation is.
+SELECT h.seq, s.chunks, s.terms_length, p.source_id, p.partition, p.position, p.position_time, p.position_serial
+FROM livedex.log_head h
+CROSS JOIN (SELECT sum(chunks)::bigint AS chunks, sum(terms_length)::bigint AS terms_length FROM livedex.cursors
+            WHERE generation = %(generation)s) AS s
+LEFT JOIN livedex.partitions p ON p.source_id = ANY(%(source_ids)s::integer[]);
 
 -- name: applied_after
 -- What is searchable of the documents of `read_after`; its own statement, but one journey.
@@ -24,7 +28,7 @@ FROM (SELECT document FROM livedex.documents
       ORDER BY seq LIMIT %(limit)s) AS next JOIN {g}.applied a USING (document);
 
 -- name: recorded_after
-SELECT c.document, c.chunk, c.text_hash, c.shown_hash, c.chunk_index, c.start_offset, c.end_offset, c.heading_path, c.section_type
+SELECT c.document, c.chunk, c.text_hash, c.shown_hash, c.terms_hash, c.chunk_index, c.start_offset, c.end_offset, c.heading_path, c.section_type
 FROM (SELECT document FROM livedex.documents
       WHERE seq > %(after)s AND source_id = ANY(%(source_ids)s::integer[]) AND slot %% %(shards)s = %(shard)s
       ORDER BY seq LIMIT %(limit)s) AS next JOIN {g}.chunks c USING (document);
@@ -70,8 +74,6 @@ WITH gone AS (
     DELETE FROM {g}.vectors WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING chunk, embedding
 ), strays AS (
     DELETE FROM {g}.strays WHERE chunk = ANY(%(chunks)s::bigint[])
-), terms AS (
-    DELETE FROM {g}.terms WHERE chunk = ANY(%(chunks)s::bigint[])
 )
 INSERT INTO livedex.embeddings (model_id, text_hash, embedding, rested_at)
 SELECT DISTINCT ON (gone.text_hash) %(model_id)s, gone.text_hash, vectors.embedding, clock_timestamp()
@@ -83,14 +85,40 @@ ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at;
 WITH incoming AS MATERIALIZED (
     SELECT r.*, e.embedding FROM jsonb_to_recordset(%(rows)s) AS r(ordinal bigint, chunk bigint, document bigint,
         index integer, start integer, "end" integer, heading_path text[], section_type text, text text,
-        shown_hash bytea, text_hash bytea)
+        shown_hash bytea, text_hash bytea, terms_hash bytea)
     JOIN unnest(%(embeddings)b::halfvec[]) WITH ORDINALITY AS e(embedding, ordinal) USING (ordinal)
 ), chunks AS (
     INSERT INTO {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text,
-        shown_hash, text_hash)
-    SELECT chunk, document, index, start, "end", heading_path, section_type, text, shown_hash, text_hash FROM incoming
+        shown_hash, text_hash, terms_hash)
+    SELECT chunk, document, index, start, "end", heading_path, section_type, text, shown_hash, text_hash, terms_hash
+    FROM incoming
 )
 INSERT INTO {g}.vectors (chunk, document, embedding) SELECT chunk, document, embedding FROM incoming;
+
+-- name: exchange_terms
+-- Take the terms of some chunks away, and bring the statistics to what they will be with the new ones. Of a term that
+-- stands in as many chunks as before, a note is taken only if it weighs more than every term is taken to.
+WITH gone AS (
+    DELETE FROM {g}.terms WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING tsv, length
+), shift AS (
+    INSERT INTO {g}.frequencies (term, delta, heaviest)
+    SELECT term, sum(delta), max(heaviest) FROM (
+        SELECT livedex.term_number(lexeme, (SELECT term_seed FROM livedex.store)), -1, 0::real
+        FROM gone CROSS JOIN LATERAL unnest(tsvector_to_array(gone.tsv)) AS lexeme
+        UNION ALL SELECT * FROM unnest(%(terms)s::integer[], %(deltas)s::integer[], %(heaviest)s::real[])
+    ) AS changes (term, delta, heaviest)
+    GROUP BY term HAVING sum(delta) <> 0 OR max(heaviest) > %(least_heaviest)s
+)
+UPDATE livedex.cursors SET terms_length = terms_length - (SELECT sum(length) FROM gone)
+WHERE generation = %(generation)s AND shard = %(shard)s AND EXISTS (SELECT FROM gone);
+
+-- name: insert_terms
+INSERT INTO {g}.terms (chunk, document, length, norm, tsv, weights)
+SELECT * FROM unnest(%(chunks)b::bigint[], %(documents)b::bigint[], %(lengths)b::integer[], %(norms)b::float8[],
+    %(tsvs)b::tsvector[], %(weights)b::sparsevec[]);
+
+-- name: copy_terms
+COPY {g}.terms (chunk, document, length, norm, tsv, weights) FROM STDIN (FORMAT BINARY);
 
 -- name: note_strays
 -- New chunks that the vector index, once it stands, does not find by their own vectors. Most are nearest to themselves.
@@ -102,7 +130,7 @@ WHERE v.chunk = ANY(%(chunks)s::bigint[])
 
 -- name: copy_chunks
 COPY {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text, shown_hash,
-    text_hash)
+    text_hash, terms_hash)
 FROM STDIN (FORMAT BINARY);
 
 -- name: copy_vectors
@@ -112,9 +140,9 @@ COPY {g}.vectors (chunk, document, embedding) FROM STDIN (FORMAT BINARY);
 -- Their vectors stay. The text comes along only where it changed in a way that the embedding does not see.
 UPDATE {g}.chunks c SET chunk_index = m.index, start_offset = m.start, end_offset = m.end,
     heading_path = m.heading_path, section_type = m.section_type, text = coalesce(m.text, c.text),
-    shown_hash = m.shown_hash
+    shown_hash = m.shown_hash, terms_hash = m.terms_hash
 FROM jsonb_to_recordset(%(moves)s) AS m(chunk bigint, index integer, start integer, "end" integer,
-    heading_path text[], section_type text, text text, shown_hash bytea)
+    heading_path text[], section_type text, text text, shown_hash bytea, terms_hash bytea)
 WHERE c.chunk = m.chunk;
 
 -- name: mark_applied
@@ -152,7 +180,7 @@ SELECT livedex.hold(%(resource)s, %(epoch)s, %(seconds)s);
 
 -- name: move_cursor
 SELECT livedex.move_cursor(%(generation)s, %(shard)s, %(after)s, %(seq)s, %(added)s, %(updated)s, %(deleted)s,
-    %(embedded)s, %(inserted)s);
+    %(embedded)s, %(inserted)s, %(dropped)s, %(longer)s);
 
 -- name: cursor
 SELECT seq FROM livedex.cursors WHERE generation = %(generation)s AND shard = %(shard)s;

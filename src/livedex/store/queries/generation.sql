@@ -17,7 +17,7 @@ CREATE TABLE {g}.chunks (
     -- Keyed hashes: of the text as it is shown, of the one that was embedded, of the one that is indexed lexically.
     shown_hash   bytea NOT NULL,
     text_hash    bytea NOT NULL,
-    terms_hash   bytea
+    terms_hash   bytea NOT NULL
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX chunks_document ON {g}.chunks (document);
 CREATE INDEX chunks_text_hash ON {g}.chunks (text_hash);
@@ -35,16 +35,31 @@ ALTER TABLE {g}.vectors
     ALTER COLUMN embedding SET STATISTICS 0;
 CREATE INDEX vectors_document ON {g}.vectors (document);
 
+-- What BM25 needs of a chunk. `weights` are its terms' saturated frequencies, by term number, without how rare the terms
+-- are; they were computed with the average length of that time, which `norm`, the part of the length in them, is from.
 CREATE TABLE {g}.terms (
     chunk    bigint PRIMARY KEY,
     document bigint NOT NULL,
+    length   integer NOT NULL,
+    norm     double precision NOT NULL,
     tsv      tsvector NOT NULL,
     weights  sparsevec(1000000000) NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0.05);
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05);
+-- Not compressed, and in the row where it fits: every search reads thousands.
 ALTER TABLE {g}.terms
-    ALTER COLUMN weights SET STORAGE PLAIN,
+    ALTER COLUMN weights SET STORAGE EXTERNAL,
     ALTER COLUMN tsv SET STATISTICS 0,
     ALTER COLUMN weights SET STATISTICS 0;
+CREATE INDEX terms_document ON {g}.terms (document);
+
+-- In how many chunks each term stands, the sum over its rows, and an upper bound of its weights, their maximum or
+-- livedex.rules.lexical.LEAST_HEAVIEST if that is more. Appended to by every shard, folded by upkeep.
+CREATE TABLE {g}.frequencies (
+    term     integer NOT NULL,
+    delta    integer NOT NULL,
+    heaviest real NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX frequencies_term ON {g}.frequencies (term) INCLUDE (delta, heaviest);
 
 -- Chunks that the vector index does not find by their own vector: far from all others, a chunk may be nobody's neighbour
 -- in HNSW's graph. Every search measures them too.
@@ -68,14 +83,21 @@ CREATE TABLE {g}.applied (
 -- name: drop_tables
 DROP SCHEMA IF EXISTS {g} CASCADE;
 
--- name: drop_invalid_index
+-- name: drop_invalid_vector_index
 -- What a build that was killed left behind.
 DROP INDEX IF EXISTS {g}.vectors_embedding;
+
+-- name: drop_invalid_text_index
+DROP INDEX IF EXISTS {g}.terms_tsv;
 
 -- name: index_is_valid
 SELECT coalesce(bool_and(i.indisvalid), false) AS valid
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indexrelid = c.oid
-WHERE n.nspname = %(schema)s AND c.relname = 'vectors_embedding';
+WHERE n.nspname = %(schema)s AND c.relname = %(index)s;
+
+-- name: build_text_index
+-- Without a list of pending entries, which every search would have to read.
+CREATE INDEX CONCURRENTLY terms_tsv ON {g}.terms USING gin (tsv) WITH (fastupdate = off);
 
 -- name: build_vector_index
 -- Concurrently: edits go on while it builds.
@@ -83,10 +105,13 @@ CREATE INDEX CONCURRENTLY vectors_embedding ON {g}.vectors USING hnsw (embedding
     WITH (m = 16, ef_construction = 64);
 
 -- name: analyze
-ANALYZE {g}.chunks, {g}.vectors, {g}.applied, livedex.documents;
+ANALYZE {g}.chunks, {g}.vectors, {g}.terms, {g}.frequencies, {g}.applied, livedex.documents;
 
 -- name: mark_indexed
-UPDATE livedex.generations SET indexed_at = clock_timestamp() WHERE generation = %(generation)s;
+UPDATE livedex.generations g SET indexed_at = clock_timestamp(), average_length = (
+    SELECT sum(c.terms_length)::double precision / nullif(sum(c.chunks), 0) FROM livedex.cursors c
+    WHERE c.generation = g.generation)
+WHERE g.generation = %(generation)s;
 
 -- name: count_chunks
 SELECT count(*) FROM {g}.chunks;

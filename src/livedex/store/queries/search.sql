@@ -42,23 +42,70 @@ AND d.acl && %(principals)s::text[]
 -- name: has_metadata
 AND left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata ->> {name} = ANY(%({values})s::text[])
 
+-- name: found
+-- What BM25 proposes, and its scores for what the vectors propose. Where few documents are visible, only these count.
+SELECT * FROM {g}.lexical(%(generation)s, %(k1)s, %(b)s, %(lexemes)s::text[], %(numbers)s::integer[],
+    %(occurrences)s::integer[], (SELECT array_agg(chunk) FROM near),
+    (SELECT array_agg(document) FROM narrow HAVING count(*) BETWEEN 1 AND {narrow_documents}),
+    %(source_ids)s::integer[], %(tenants)s::text[], %(principals)s::text[], %(having)s::jsonb, {limit}, {top_k}, {bound},
+    %(everything)s::boolean)
+
+-- name: no_found
+SELECT NULL::bigint AS chunk, NULL::double precision AS score, false AS proposed WHERE false
+
+-- name: no_near
+SELECT NULL::bigint AS chunk, NULL::double precision AS distance WHERE false
+
+-- name: distance
+v.embedding <=> %(vector)s::halfvec({dimensions})
+
+-- name: no_distance
+NULL::double precision
+
+-- name: by_distance
+1 - c.distance
+
+-- name: by_words
+c.words
+
+-- name: by_ranks
+-- Reciprocal rank fusion; https://dl.acm.org/doi/10.1145/1571941.1572114.
+1.0::float8 / ({rrf_k} + rank() OVER (ORDER BY c.distance))
++ 1.0::float8 / ({rrf_k} + rank() OVER (ORDER BY c.words DESC))
+
+-- name: by_deviations
+-- How many standard deviations each score is from the mean of the candidates, summed.
+coalesce((avg(c.distance) OVER () - c.distance) / nullif(stddev_pop(c.distance) OVER (), 0), 0)
++ coalesce((c.words - avg(c.words) OVER ()) / nullif(stddev_pop(c.words) OVER (), 0), 0)
+
 -- name: hits
--- Text, offsets, version, position and time of what was applied; title and metadata as they are now. With them, on every
--- row and on one even without a hit, how fresh the generation is: one statement, so one snapshot and one journey.
-WITH narrow AS MATERIALIZED ({narrow}), candidates AS MATERIALIZED ({candidates}), best AS MATERIALIZED (
-    SELECT chunk, distance FROM candidates ORDER BY distance FETCH FIRST {top_k} ROWS WITH TIES
+-- Both legs propose; each candidate then has both scores. Text, offsets, version, position and time of what was applied;
+-- title and metadata as they are now. With them, on every row and on one even without a hit, how fresh the generation is:
+-- one statement, so one snapshot and one journey.
+WITH narrow AS MATERIALIZED ({narrow}), near AS MATERIALIZED ({near_candidates}), found AS MATERIALIZED ({found}),
+candidates AS MATERIALIZED (
+    SELECT chunk, n.distance, coalesce(f.score, 0) AS words FROM near n LEFT JOIN found f USING (chunk)
+    UNION ALL
+    SELECT chunk, {distance}, f.score
+    FROM found f JOIN {g}.vectors v USING (chunk)
+    WHERE f.proposed AND NOT EXISTS (SELECT FROM near n WHERE n.chunk = f.chunk)
+), best AS MATERIALIZED (
+    SELECT c.chunk, c.distance, c.words, {score} AS score FROM candidates c
+    ORDER BY score DESC FETCH FIRST {top_k} ROWS WITH TIES
 )
-SELECT fresh.marks, hits.* FROM (SELECT jsonb_agg(to_jsonb(m))::text AS marks FROM ({marks}) AS m) AS fresh LEFT JOIN (
+SELECT fresh.marks, fresh.near, hits.* FROM (
+    SELECT jsonb_agg(to_jsonb(m))::text AS marks, (SELECT count(*) FROM near) AS near FROM ({marks}) AS m
+) AS fresh LEFT JOIN (
     SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
         c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,
-        k.distance, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
+        k.distance, k.words, k.score, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
     FROM best k
     JOIN {g}.chunks c ON c.chunk = k.chunk
     JOIN {g}.applied a ON a.document = c.document
     JOIN livedex.documents d ON d.document = c.document
     JOIN livedex.sources s ON s.source_id = d.source_id
 ) AS hits ON true
-ORDER BY hits.distance, hits.document_id, hits.chunk_index LIMIT {top_k}
+ORDER BY hits.score DESC, hits.document_id, hits.chunk_index LIMIT {top_k}
 
 -- name: no_narrow
 SELECT NULL::bigint AS document WHERE false

@@ -33,10 +33,10 @@ CREATE EXTENSION IF NOT EXISTS vector;
 -- pgvector's newer version where an older one is installed.
 ALTER EXTENSION vector UPDATE;
 
--- name: halfvec_type
--- The numbers of the type and its array type, whether SQL finds it by its plain name, and the schema it stands in.
-SELECT t.oid, t.typarray, pg_type_is_visible(t.oid) AS visible, t.typnamespace::regnamespace::text AS schema
+-- name: vector_types
+-- The numbers of the types and their array types, whether SQL finds them by their plain names, and the schema they are in.
+SELECT h.oid, h.typarray, s.oid, s.typarray, pg_type_is_visible(h.oid) AS visible, h.typnamespace::regnamespace::text AS schema
 FROM pg_extension e
-JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_type'::regclass
-JOIN pg_type t ON t.oid = d.objid
-WHERE e.extname = 'vector' AND t.typname = 'halfvec';
+JOIN pg_type h ON h.typname = 'halfvec' AND h.typnamespace = e.extnamespace
+JOIN pg_type s ON s.typname = 'sparsevec' AND s.typnamespace = e.extnamespace
+WHERE e.extname = 'vector';

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import errors, sql
 
 from livedex.adapters.sources.postgres import catalog
-from livedex.adapters.sources.postgres.catalog import Table
+from livedex.adapters.sources.postgres.catalog import Publication, Table
 from livedex.adapters.sources.postgres.connection import Session
 from livedex.adapters.sources.postgres.requirements import (
     FIRST_VERSION_WITH_PUBLISHED_GENERATED_COLUMNS,
@@ -28,7 +28,14 @@ async def ensure(session: Session, name: str, tables: Mapping[str, Table], versi
     To be called before a slot is made: changes decoded from before the publication existed cannot be sent. Raises
     SourceMisconfigured with the statement to run when a right is missing.
     """
-    existing = await catalog.publication(session, name)
+    for statement in statements(await catalog.publication(session, name), name, tables, version):
+        await _run(session, name, statement)
+
+
+def statements(
+    existing: Publication | None, name: str, tables: Mapping[str, Table], version: int
+) -> list[sql.Composed]:
+    """What it takes to make our publication cover exactly `tables`; none when it does."""
     wanted = {(table.schema, table.relation) for table in tables.values()}
     # ONLY: tables that inherit from ours are no part of it, and the snapshot leaves them out too.
     only = sql.SQL("ONLY {}")
@@ -37,13 +44,13 @@ async def ensure(session: Session, name: str, tables: Mapping[str, Table], versi
     options = sql.SQL(_OPTIONS_WITH_GENERATED if generated else _OPTIONS)
     publication = sql.Identifier(name)
     if existing is None:
-        statement = sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH ({})")
-        await _run(session, name, statement.format(publication, targets, options))
-        return
+        return [sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH ({})").format(publication, targets, options)]
+    needed = []
     if existing.tables.keys() != wanted:
-        await _run(session, name, sql.SQL("ALTER PUBLICATION {} SET TABLE {}").format(publication, targets))
+        needed.append(sql.SQL("ALTER PUBLICATION {} SET TABLE {}").format(publication, targets))
     if existing.operations != OPERATIONS or not existing.via_root:
-        await _run(session, name, sql.SQL("ALTER PUBLICATION {} SET ({})").format(publication, options))
+        needed.append(sql.SQL("ALTER PUBLICATION {} SET ({})").format(publication, options))
+    return needed
 
 
 async def check_given(

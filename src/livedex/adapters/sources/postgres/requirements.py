@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from livedex.adapters.sources.postgres.catalog import (
     Column,
@@ -24,19 +25,35 @@ OPERATIONS = frozenset({"insert", "update", "delete", "truncate"})
 
 def check_server(state: ServerState, server: str) -> None:
     """Raises SourceMisconfigured with the statement that helps."""
+    check_version(state, server)
+    check_primary(state, server)
+    check_wal_level(state, server)
+    check_replication_right(state, server)
+
+
+def check_version(state: ServerState, server: str) -> None:
     if state.version < OLDEST_VERSION:
         raise SourceMisconfigured(
             f"{server} is version {state.version // 10000}; livedex follows 15 and newer. Upgrade the server."
         )
+
+
+def check_primary(state: ServerState, server: str) -> None:
     if state.in_recovery:
         raise SourceMisconfigured(
             f"{server} is a standby, which cannot hold a publication of its own. Give the url of the primary."
         )
+
+
+def check_wal_level(state: ServerState, server: str) -> None:
     if state.wal_level != "logical":
         raise SourceMisconfigured(
             f'{server} has wal_level "{state.wal_level}", so its log does not say which rows changed. '
             "Run: ALTER SYSTEM SET wal_level = 'logical'; and restart the server."
         )
+
+
+def check_replication_right(state: ServerState, server: str) -> None:
     if not state.may_replicate:
         raise SourceMisconfigured(
             f'The role "{state.role}" of {server} may not use replication. '
@@ -68,16 +85,19 @@ def check_table(
     table: Table, mapping: TableMapping, columns: Sequence[str], *, source: str, state: ServerState
 ) -> None:
     """Raises SourceMisconfigured when the table's mapped columns or its replica identity will not do."""
-    for name in columns:
-        _check_column(table, name, state)
-    for identity in table.identities:
-        _check_identity(table, identity, mapping.key, source)
-    for name in mapping.key:
-        if not table.columns[name].not_null:
-            raise SourceMisconfigured(
-                f'Column "{name}" of table "{table.name}" is a key in livedex.yaml and may be NULL. Run: '
-                f"ALTER TABLE {quote_name(table.schema, table.relation)} ALTER COLUMN {quote(name)} SET NOT NULL;"
-            )
+    for check in table_checks(table, mapping, columns, source=source, state=state):
+        check()
+
+
+def table_checks(
+    table: Table, mapping: TableMapping, columns: Sequence[str], *, source: str, state: ServerState
+) -> list[Callable[[], None]]:
+    """What `check_table` does, step by step, each of which raises on its own."""
+    return [
+        *(partial(_check_column, table, name, state) for name in columns),
+        *(partial(_check_identity, table, identity, mapping.key, source) for identity in table.identities),
+        *(partial(_check_not_null, table, name) for name in mapping.key if name in table.columns),
+    ]
 
 
 def check_publication(
@@ -135,6 +155,14 @@ def _check_column(table: Table, name: str, state: ServerState) -> None:
         raise SourceMisconfigured(
             f'Column "{name}" of table "{table.name}" is generated, and this version of PostgreSQL does not send it '
             "with changes. Map the columns that it is made from instead."
+        )
+
+
+def _check_not_null(table: Table, name: str) -> None:
+    if not table.columns[name].not_null:
+        raise SourceMisconfigured(
+            f'Column "{name}" of table "{table.name}" is a key in livedex.yaml and may be NULL. Run: '
+            f"ALTER TABLE {quote_name(table.schema, table.relation)} ALTER COLUMN {quote(name)} SET NOT NULL;"
         )
 
 

@@ -1,0 +1,73 @@
+"""Views: whether what is built is what the configuration asks for, and how it keeps up."""
+
+from __future__ import annotations
+
+from livedex.app import Index
+from livedex.doctor.report import Check, failed, not_checked, ok, warning
+from livedex.errors import EmbedderError, LivedexError, MissingExtra
+from livedex.status import SourceStatus, Status, ViewStatus
+
+HEARTBEAT_SECONDS = 2.0
+"""How much older than its target a view may look between two signs of life from an idle source."""
+LIST = "livedex quarantine list"
+
+
+async def check_view(index: Index, view: str, status: Status) -> list[Check]:
+    found = next((built for built in status.views if built.view == view), None)
+    if found is None:
+        return [ok("built", "not yet. Run: livedex sync")]
+    return [await _check_recipe(index, view), _check_freshness(found), _check_quarantine(found), *_check_index(found)]
+
+
+def check_followed(source: str, status: Status) -> list[Check]:
+    """How capture of a source stands, as it was last written down."""
+    parts = [part for part in status.sources if part.source == source]
+    return [_check_part(part) for part in parts] or [ok("capture", "has not begun. Run: livedex sync")]
+
+
+def _check_part(part: SourceStatus) -> Check:
+    if part.state == "paused":
+        return failed("capture", part.error or "is paused")
+    if part.error:
+        return warning("capture", f"{part.state}; the last try failed: {part.error}")
+    return ok("capture", f"{part.state}, {part.documents:,} documents")
+
+
+async def _check_recipe(index: Index, view: str) -> Check:
+    try:
+        await index.check_recipe(view)
+    except (EmbedderError, MissingExtra):
+        return not_checked("recipe", "its embedder is not ready")
+    except LivedexError as error:
+        return failed("recipe", error)
+    return ok("recipe", "built as livedex.yaml asks")
+
+
+def _check_freshness(view: ViewStatus) -> Check:
+    if view.errors:
+        return failed("freshness", f"makes no progress: {'; '.join(view.errors)}")
+    if view.lag_seconds is None:
+        return warning("freshness", "its first load is not complete", "livedex sync")
+    if not view.capturing:
+        return warning("freshness", f"nothing follows the sources; it is {view.lag_seconds:,.0f} s old", "livedex up")
+    late = view.lag_p99_seconds
+    if late is not None and late > view.target_lag_seconds:
+        return warning("freshness", f"commit to searchable took up to {late:,.1f} s in the last hour (p99); "
+                                    f"target_lag is {view.target_lag_seconds:g} s")  # fmt: skip
+    if view.lag_seconds > view.target_lag_seconds + HEARTBEAT_SECONDS:
+        return warning("freshness", f"it is {view.lag_seconds:,.1f} s behind, {view.backlog:,} documents wait")
+    return ok("freshness", f"{view.lag_seconds:,.1f} s behind; target_lag is {view.target_lag_seconds:g} s")
+
+
+def _check_quarantine(view: ViewStatus) -> Check:
+    if view.quarantined:
+        return warning("quarantine", f"{view.quarantined:,} documents could not be processed", LIST)
+    return ok("quarantine", "empty")
+
+
+def _check_index(view: ViewStatus) -> list[Check]:
+    if view.indexed:
+        return [ok("index", f"{view.documents:,} documents, {view.chunks:,} chunks")]
+    if view.lag_seconds is None:
+        return []  # built when everything is loaded
+    return [warning("index", "its vector index is not built yet, so searches read all vectors", "livedex sync")]

@@ -1,0 +1,98 @@
+"""Text → words to look up, and BM25. Pure.
+
+A text's words are runs of letters, digits and underscores. An identifier counts as itself and as its parts:
+`getUserName` also as get, user, name; `PAYMENT_RETRY_LIMIT` also as payment, retry, limit. Scripts without spaces
+between words are cut into pairs of characters. Stems and stop words are the business of a text search dictionary.
+
+BM25 in Lucene's form, without the constant factor (k1 + 1): the sum over a query's terms of `idf` times `saturation`.
+https://dl.acm.org/doi/10.1561/1500000019, https://arxiv.org/abs/2407.03618
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+VERSION = 1
+"""Of the analysis: a generation is searched with what it was built with."""
+
+K1 = 1.2
+B = 0.75
+TITLE_WEIGHT = 2
+HEADING_WEIGHT = 1
+"""How often a word of the title or of a heading above counts, where one of the text counts once."""
+
+LEAST_HEAVIEST = 0.75
+"""A term is taken to count so much in some chunk; that it counts more in one is noted. About four occurrences."""
+
+LONGEST_WORD = 64
+"""In characters. Of longer ones, such as checksums, only the start is looked up; PostgreSQL's limit is 2046 bytes."""
+
+_WORD = re.compile(r"\w+")
+_IDENTIFIER = re.compile(r"_|[^\W\d_A-Z][A-Z]|[A-Z]{2,}[a-z]|\d[^\W\d_]|[^\W\d_]\d")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]|\d+")
+_UNSPACED = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)"
+)
+"""Thai, Lao, Burmese, Khmer, Japanese syllables and Han characters."""
+
+
+def recipe(dictionary: str) -> Mapping[str, Any]:
+    """What decides which terms a chunk has; goes into the generation's recipe."""
+    return {
+        "version": VERSION,
+        "dictionary": dictionary,
+        "title_weight": TITLE_WEIGHT,
+        "heading_weight": HEADING_WEIGHT,
+        "k1": K1,
+        "b": B,
+    }
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as they are written, in order."""
+    return _WORD.findall(text if text.isascii() else unicodedata.normalize("NFKC", text))
+
+
+def forms(word: str) -> tuple[str, ...]:
+    """What a word is looked up as, in lower case: itself, and its parts if it has any."""
+    word = word[:LONGEST_WORD]
+    if word.isascii():
+        return (word.lower(), *_parts(word))
+    return tuple(form for run in _UNSPACED.split(word) if run for form in _of_run(run))
+
+
+def _of_run(run: str) -> Iterator[str]:
+    if not _UNSPACED.fullmatch(run):
+        yield run.lower()
+        yield from _parts(run)
+    elif len(run) == 1:
+        yield run
+    else:
+        yield from (first + second for first, second in pairwise(run))
+
+
+def _parts(word: str) -> Sequence[str]:
+    if not _IDENTIFIER.search(word):
+        return ()
+    parts = [part.lower() for part in _PART.findall(word)] or [word.lower()]
+    return parts if len(parts) > 1 or parts[0] != word.lower() else ()
+
+
+def idf(chunks: int, frequency: int) -> float:
+    """How much a term says that `frequency` of so many chunks hold. Always positive."""
+    return math.log(1 + (chunks - frequency + 0.5) / (frequency + 0.5))
+
+
+def norm(length: float, average_length: float) -> float:
+    """How many occurrences count half in a chunk of that length: more in a longer one."""
+    return K1 * (1 - B + B * length / average_length)
+
+
+def saturation(occurrences: float, length: float, average_length: float) -> float:
+    """How much a term's occurrences in a chunk count, below 1."""
+    return occurrences / (occurrences + norm(length, average_length))

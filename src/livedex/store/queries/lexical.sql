@@ -1,0 +1,132 @@
+-- name: create_function
+-- The chunks that BM25 ranks highest, and its scores for those in `beside` whatever their rank.
+--
+-- The text index proposes chunks that hold rare terms: the rarest first, about `bound` chunks, then more, until no other
+-- chunk could be among the `certain` best. Without any term looked up so far, a chunk scores at most the sum of what the
+-- other terms give where they weigh heaviest. If that sum would not do without some of them, only chunks that hold all
+-- of these are left to propose. Weights in `terms` are from an earlier average length, so proposals are ordered by them
+-- and then scored anew with the average of now.
+--
+-- `within`: only these documents, which are visible; else visibility is judged here. `everything`: no index.
+CREATE FUNCTION {g}.lexical(of_generation integer, k1 double precision, b double precision, lexemes text[],
+    numbers integer[], occurrences integer[], beside bigint[], within bigint[], of_sources integer[],
+    for_tenants text[], for_principals text[], accepted jsonb, wanted integer, certain integer, bound double precision,
+    everything boolean)
+RETURNS TABLE (chunk bigint, score double precision, proposed boolean)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    chunks double precision;
+    average double precision;
+    slack double precision;
+    rare text[];
+    frequencies double precision[];
+    gains double precision[];
+    most double precision[];
+    units sparsevec[];
+    asked sparsevec;
+    looked_up integer;
+    next_up integer;
+    rest double precision;
+    enough double precision;
+    hidden integer := 0;
+    look tsquery;
+    room integer := wanted + 28;
+    visible bigint[];
+    found bigint[];
+    distances double precision[];
+BEGIN
+    SELECT sum(c.chunks), greatest(1, sum(c.terms_length) / nullif(sum(c.chunks), 0)::double precision)
+    INTO chunks, average FROM livedex.cursors c WHERE c.generation = of_generation;
+    SELECT greatest(1.05, average / v.average_length, v.average_length / average), everything OR v.indexed_at IS NULL
+    INTO slack, everything FROM livedex.generations v WHERE v.generation = of_generation;
+
+    SELECT array_agg(q.lexeme), array_agg(q.frequency), array_agg(q.gain), array_agg(q.gain * q.heaviest * slack),
+        array_agg(format('{%s:1}/1000000000', q.number)::sparsevec),
+        ('{' || string_agg(q.number || ':' || q.gain, ',') || '}/1000000000')::sparsevec
+    INTO rare, frequencies, gains, most, units, asked
+    FROM (
+        SELECT u.lexeme, u.number, f.frequency, f.heaviest,
+            u.times * ln(1 + (greatest(chunks - f.frequency, 0) + 0.5) / (f.frequency + 0.5)) AS gain
+        FROM unnest(lexemes, numbers, occurrences) AS u(lexeme, number, times)
+        CROSS JOIN LATERAL (
+            SELECT sum(d.delta)::double precision AS frequency,
+                greatest({least_heaviest} / 100.0, max(d.heaviest))::double precision AS heaviest
+            FROM {g}.frequencies d WHERE d.term = u.number) AS f
+        WHERE f.frequency > 0 ORDER BY f.frequency, u.number
+    ) AS q;
+    IF rare IS NULL THEN
+        RETURN;
+    END IF;
+
+    IF within IS NOT NULL THEN
+        SELECT array_agg(s.chunk) INTO visible FROM (
+            SELECT t.chunk FROM {g}.terms t WHERE t.document = ANY(within) AND t.weights <#> asked < 0
+            ORDER BY t.weights <#> asked LIMIT room) AS s;
+    ELSE
+        looked_up := 0;
+        LOOP
+            IF everything THEN
+                looked_up := cardinality(rare);
+                SELECT array_agg(s.chunk), array_agg(s.distance) INTO found, distances FROM (
+                    SELECT t.chunk, t.weights <#> asked AS distance FROM {g}.terms t
+                    WHERE t.weights <#> asked < 0 ORDER BY t.weights <#> asked, t.chunk LIMIT room) AS s;
+            END IF;
+            WHILE looked_up < cardinality(rare) LOOP
+                rest := (SELECT sum(m) FROM unnest(most[looked_up + 1:]) AS m);
+                enough := coalesce(-distances[certain + hidden], 0);
+                EXIT WHEN rest <= enough;
+                SELECT string_agg(quote_literal(r.lexeme), '&')::tsquery INTO look
+                FROM unnest(rare[looked_up + 1:], most[looked_up + 1:]) AS r(lexeme, most) WHERE rest - r.most < enough;
+                next_up := cardinality(rare);
+                IF look IS NULL THEN
+                    next_up := looked_up + 1;
+                    WHILE next_up < cardinality(rare)
+                        AND (SELECT sum(f) FROM unnest(frequencies[looked_up + 1:next_up + 1]) AS f) <= bound LOOP
+                        next_up := next_up + 1;
+                    END LOOP;
+                    SELECT string_agg(quote_literal(r), '|')::tsquery INTO look
+                    FROM unnest(rare[looked_up + 1:next_up]) AS r;
+                END IF;
+                SELECT array_agg(s.chunk), array_agg(s.distance) INTO found, distances FROM (
+                    SELECT r.chunk, r.distance FROM unnest(found, distances) AS r(chunk, distance)
+                    UNION
+                    (SELECT t.chunk, t.weights <#> asked FROM {g}.terms t WHERE t.tsv @@ look
+                     ORDER BY t.weights <#> asked, t.chunk LIMIT room)
+                    ORDER BY distance, chunk LIMIT room) AS s;
+                looked_up := next_up;
+            END LOOP;
+            SELECT array_agg(s.chunk) INTO visible FROM ({visible}) AS s;
+            EXIT WHEN coalesce(cardinality(found), 0) - coalesce(cardinality(visible), 0) <= hidden
+                AND (coalesce(cardinality(found), 0) < room OR coalesce(cardinality(visible), 0) >= wanted);
+            -- Some are hidden: once more, so that as many are certain among those that are not.
+            hidden := greatest(hidden, cardinality(found) - coalesce(cardinality(visible), 0));
+            IF cardinality(found) = room AND coalesce(cardinality(visible), 0) < wanted THEN
+                room := 16 * room;
+            END IF;
+            looked_up := 0;
+        END LOOP;
+    END IF;
+
+    RETURN QUERY
+        SELECT s.chunk, sum(u.gain * w.times / (w.times + s.norm_now)), s.chunk = ANY(visible[:wanted + 28])
+        FROM (SELECT t.chunk, t.norm, t.weights, k1 * (1 - b + b * t.length / average) AS norm_now FROM {g}.terms t
+              WHERE t.chunk = ANY(coalesce(visible[:wanted + 28], '{}') || coalesce(beside, '{}')) OFFSET 0) AS s
+        CROSS JOIN LATERAL (
+            SELECT n.gain, -(s.weights <#> n.unit) AS weight FROM unnest(units, gains) AS n(unit, gain) OFFSET 0) AS u
+        CROSS JOIN LATERAL (SELECT round(u.weight * s.norm / (1 - u.weight)) AS times) AS w
+        WHERE u.weight > 0
+        GROUP BY s.chunk;
+END $$;
+
+-- name: visible
+SELECT f.chunk FROM unnest(found) WITH ORDINALITY AS f(chunk, rank)
+CROSS JOIN LATERAL (SELECT document FROM {g}.terms t WHERE t.chunk = f.chunk OFFSET 0) AS t
+CROSS JOIN LATERAL (
+    SELECT FROM livedex.documents d
+    WHERE d.document = t.document AND NOT d.deleted AND d.source_id = ANY(of_sources) AND d.tenant = ANY(for_tenants)
+        AND d.acl && for_principals
+        AND NOT EXISTS (SELECT FROM jsonb_each(accepted) AS f(name, allowed_values)
+                        WHERE NOT coalesce(f.allowed_values ? (d.metadata ->> f.name), false))
+    OFFSET 0) AS allowed
+ORDER BY f.rank
