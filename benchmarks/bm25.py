@@ -24,7 +24,7 @@ from stage import Stage, print_machine, stage
 
 import livedex
 from livedex.model import Fusion, Generation, Mode, Query
-from livedex.rules.lexical import HEADING_WEIGHT, TITLE_WEIGHT, words
+from livedex.rules.lexical import weighted_words
 from livedex.store.database import Database
 from livedex.store.lexicon import Lexicon
 from livedex.store.search import LOOKED_UP, find, terms_of
@@ -56,10 +56,10 @@ async def oracle(database: Database, generation: Generation, lexicon: Lexicon) -
         rows = await cursor.fetchall()
         chunks, tokens = [], []
         for chunk, title, headings, text in rows:
-            parts = [(TITLE_WEIGHT, words(title)), (HEADING_WEIGHT, words(" ".join(headings))), (1, words(text))]
-            known = await lexicon.learn(connection, [part for _, part in parts])
+            written = weighted_words(title, headings, text)
+            known = await lexicon.learn(connection, [written])
             chunks.append(chunk)
-            tokens.append([t.lexeme.decode() for n, part in parts for w in part for t in known[w] for _ in range(n)])
+            tokens.append([known.lexemes[number].decode() for word in written for number in known.numbers[word]])
     return Oracle(chunks, tokens)
 
 

@@ -20,8 +20,8 @@ BEFORE = """\
 
 # The command line
 
-Every command but `livedex demo`, `livedex init` and `livedex models` reads a [configuration](configuration.md). Results go to stdout;
-progress, remarks and errors go to stderr.
+Every command but `livedex demo`, `livedex init` and `livedex models` reads a [configuration](configuration.md). Results
+go to stdout; progress, remarks and errors go to stderr.
 
 Options that stand before the command, as in `livedex --config other.yaml status`:
 
@@ -61,7 +61,8 @@ A hit:
 | `title`, `metadata` | as they are now |
 | `section`, `section_type` | the headings above the chunk, outermost first; what it is |
 | `start`, `end`, `text` | `content[start:end] == text`, in characters |
-| `score`, `scores` | cosine similarity, 1 is best; the same by the search that gave it (`dense`) |
+| `score` | orders the hits of this search, best first; says nothing beyond it |
+| `scores` | what it was made of: `dense`, the cosine similarity, and `lexical`, BM25; of one leg with `--mode` |
 | `source_position`, `source_time` | where and when this version was committed; null if it was read by a full load |
 | `created_at` | when the text was embedded |
 | `embedding_model`, `schema_version` | what embedded it; how it was cut |
@@ -103,13 +104,19 @@ The others:
 | `models fetch` | `{"model": ..., "path": ...}` |
 | `models list` | `{"models": [...]}` |
 | `doctor` | `ok`: whether nothing failed; `groups`, each with `title` and `checks`; see below |
-| `init` | `file`, `configuration` (its text), `sources`, `view`, `embedder`, `tables`, `left_out`, `exports`, `unready` |
+| `init` | `file`, null with `--print`; `configuration`, its text; `sources`, `view`, `embedder`; see below |
 | `demo` | `folder`, `embedder`, `first_load` and `edits` |
+| `demo --docs` | `folder`, `embedder`, `documents`, `first_load` and `quarantined`, a number |
 
-A document in quarantine has `quarantine_id`, `source`, `document_id`, `view`, `stage` (`map`, `chunk` or `embed`),
-`reason`, `version`, `attempts`, `first_at` and `last_at`; a model has `name`, `revision`, `path`, `bytes`, `intact` and
-`precisions`; a check of doctor has `name`, `state` (`ok`, `warning`, `failed` or `not checked`), `message` and `remedy`,
-which is null or what to run; an edit of the demo holds its statement, how long it took, and the hit before and after.
+- A document in quarantine has `quarantine_id`, `source`, `document_id`, `view`, `stage` (`map`, `chunk` or `embed`),
+  `reason`, `version`, `attempts`, `first_at` and `last_at`.
+- A model has `name`, `revision`, `path`, `bytes`, `intact` and `precisions`.
+- A check of `doctor` has `name`, `state` (`ok`, `warning`, `failed` or `not checked`), `message` and `remedy`, which is
+  null or what to run.
+- `init` also gives `tables`, the choices for each table with their reasons, `left_out`, the tables without, `exports`,
+  variables to set, and `unready`, what keeps the sources from being followed.
+- `first_load` has DEMO_FIRST_LOAD. An edit has `edit`, `what`, `statement`, `question`, `searchable_ms`, `texts_embedded`, and `before` and
+  `after`, the hit that shows it.
 
 ## Exit codes
 

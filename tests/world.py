@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import numpy as np
 import psycopg
 
 import livedex
-from livedex.adapters.chunkers.markdown import MarkdownChunker
+from livedex import config
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.faults import Faults
+from livedex.flow.cut import Cutter
+from livedex.model import Chunk, Document
+from livedex.parts import build_cutter
 from livedex.rules.lexical import HEADING_WEIGHT, TITLE_WEIGHT, forms, words
 
 TABLE = """
@@ -33,7 +37,7 @@ sources:
 views:
   handbook: {from: [kb], embedder: hashing, shards: SHARDS, chunker: {kind: markdown, max_tokens: 40, min_tokens: 10}}
 """
-CHUNKER = MarkdownChunker(max_tokens=40, min_tokens=10)
+CUTTER = build_cutter(config.MarkdownChunker(max_tokens=40, min_tokens=10))
 EMBEDDER = HashingEmbedder()
 
 
@@ -81,6 +85,12 @@ class World:
             return connection.execute(query, values).fetchall()
 
 
+def from_scratch(content: str, title: str = "", cutter: Cutter = CUTTER) -> Sequence[Chunk]:
+    """What a document of no known media type is cut into."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return cutter.cut(Document(1, "kb", "documents", "a", 1, "v", title, content, False, None, None, now)).chunks
+
+
 async def check_view(world: World) -> None:
     """The view is what building it from scratch from the source's table gives: documents, chunks and vectors."""
     rows = world.rows()
@@ -107,7 +117,7 @@ def check_chunks(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None
     wanted = [
         (key, c.index, c.start, c.end, c.text, list(c.heading_path), c.section_type, title, category, False)
         for key, (title, content, category) in sorted(rows.items())
-        for c in CHUNKER.chunk(content, title)
+        for c in from_scratch(content, title)
     ]
     assert found == wanted
 
@@ -116,7 +126,7 @@ async def check_vectors(world: World, rows: Mapping[str, tuple[str, str, str]]) 
     found = world.stored('SELECT embedding::text FROM handbook ORDER BY document_id COLLATE "C", chunk_index')
     if not found:
         return
-    texts = [c.embedded_text for _, (title, text, _) in sorted(rows.items()) for c in CHUNKER.chunk(text, title)]
+    texts = [c.embedded_text for _, (title, text, _) in sorted(rows.items()) for c in from_scratch(text, title)]
     wanted = await EMBEDDER.embed_documents(texts)
     stored = np.array([json.loads(vector) for (vector,) in found], dtype=np.float32)
     np.testing.assert_allclose(stored, wanted.astype(np.float16).astype(np.float32), atol=1e-5)
@@ -133,7 +143,7 @@ def check_terms(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None:
     texts = {
         (key, c.index): [words(title), [w for h in c.heading_path for w in words(h)], words(c.embedded_text)]
         for key, (title, content, _) in rows.items()
-        for c in CHUNKER.chunk(content, title)
+        for c in from_scratch(content, title)
     }
     numbers = terms_of_words(world, {word for parts in texts.values() for part in parts for word in part})
     wanted = {place: counted(parts, numbers) for place, parts in texts.items()}

@@ -1,4 +1,4 @@
-"""The composition root: settings → store, adapters, workers. Nothing else builds an adapter."""
+"""The composition root: settings → store, parts, workers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from livedex import config
-from livedex.adapters.embedders.hashing import HashingEmbedder
-from livedex.adapters.sources.files import FilesSource
-from livedex.adapters.sources.postgres.source import PostgresSource
 from livedex.clock import Clock, SystemClock
 from livedex.errors import LivedexError, NotFound, QueryError, RecipeChanged, StoreError, StoreUnavailable
 from livedex.faults import Faults, NoFaults
@@ -21,11 +18,10 @@ from livedex.flow.follow import LogSignal, Signal, Workshop
 from livedex.flow.keep_up import Built, Counts, Failures, Followed, Work, keep_up, sync
 from livedex.flow.materialize import Parts
 from livedex.model import Fusion, Generation, Mode, Query, Recipe, Retrieval
-from livedex.parts import build_cutter
+from livedex.parts import build_cutter, build_embedder, build_source
 from livedex.ports import Embedder, Source
 from livedex.retrieve import Retriever
 from livedex.rules.lexical import recipe as lexical_recipe
-from livedex.rules.mapping import mapped_columns
 from livedex.status import Progress, Status, ViewDescription, read_descriptions, read_progress, read_status
 from livedex.store.catalog import Catalog, Identity
 from livedex.store.database import Database
@@ -282,7 +278,7 @@ class Index:
         try:
             for name, wanted in self.settings.sources.items():
                 row, _ = await self.catalog.declare_source(name, wanted.kind, wanted.tables)
-                followed.append(Followed(row, self._source(name, wanted, heartbeat_seconds)))
+                followed.append(Followed(row, self._source(name, heartbeat_seconds)))
             built = [await self._build(view, followed) for view in self.settings.views]
             yield Work(followed, built)
         finally:
@@ -313,72 +309,13 @@ class Index:
             self._lexicons[language] = Lexicon("simple" if language == "simple" else f"{language}_stem")
         return self._lexicons[language]
 
-    def _source(
-        self, name: str, wanted: config.PostgresSource | config.FilesSource, heartbeat_seconds: float | None
-    ) -> Source:
-        if isinstance(wanted, config.FilesSource):
-            return FilesSource(
-                wanted.path,
-                name=name,
-                include=wanted.include,
-                exclude=wanted.exclude,
-                metadata=wanted.metadata,
-                max_bytes=wanted.max_bytes,
-                polling=wanted.polling,
-                heartbeat_seconds=heartbeat_seconds or wanted.heartbeat.total_seconds(),
-                rescan_seconds=wanted.rescan.total_seconds(),
-                faults=self._faults,
-            )
-        return PostgresSource(
-            wanted.url.get_secret_value(),
-            wanted.tables,
-            {table: mapped_columns(mapping) for table, mapping in wanted.tables.items()},
-            name=name,
-            store_id=self._identity.store_id,
-            slot=wanted.slot,
-            publication=wanted.publication,
-            heartbeat_seconds=heartbeat_seconds or wanted.heartbeat.total_seconds(),
-            faults=self._faults,
-        )
+    def _source(self, name: str, heartbeat_seconds: float | None) -> Source:
+        return build_source(name, self.settings.sources[name], self._identity.store_id, self._faults, heartbeat_seconds)
 
     def _embedder(self, name: str) -> Embedder:
         if name not in self._embedders:
             self._embedders[name] = build_embedder(self.settings.embedders[name], self.settings.cache_directory)
         return self._embedders[name]
-
-
-def build_embedder(wanted: config.LocalEmbedder | config.ApiEmbedder | config.HashingEmbedder, cache: Path) -> Embedder:
-    """The adapter for an embedder's settings. Heavy packages are loaded only for the kind that needs them."""
-    match wanted:
-        case config.HashingEmbedder():
-            return HashingEmbedder(wanted.dimensions)
-        case config.LocalEmbedder():
-            from livedex.adapters.embedders.local import LocalEmbedder  # noqa: PLC0415  # heavy, an extra
-
-            return LocalEmbedder(
-                wanted.model,
-                cache_directory=cache,
-                precision=wanted.precision,
-                threads=wanted.threads,
-                path=wanted.path,
-            )
-        case config.ApiEmbedder():
-            from livedex.adapters.embedders.api import ApiEmbedder  # noqa: PLC0415  # loads an HTTP client
-
-            return ApiEmbedder(
-                wanted.base_url,
-                wanted.model,
-                wanted.dimensions,
-                None if wanted.api_key is None else wanted.api_key.get_secret_value(),
-                batch_size=wanted.batch_size,
-                concurrency=wanted.concurrency,
-                timeout_seconds=wanted.timeout.total_seconds(),
-                requests_per_minute=wanted.requests_per_minute,
-                tokens_per_minute=wanted.tokens_per_minute,
-                query_prefix=wanted.query_prefix,
-                document_prefix=wanted.document_prefix,
-                send_dimensions=wanted.send_dimensions,
-            )
 
 
 def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[SourceRow], shards: int) -> None:

@@ -227,9 +227,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One chunk that answers a query. `score` orders the hits of one retrieval and says nothing beyond it; `scores` has
-    the cosine similarity (`dense`) and BM25 (`lexical`), as far as they were asked for. Text, offsets, version, position and source time are those of the version that
-    was applied; title, metadata and access are the document's current ones. `stale`: a newer version is on its way."""
+    """One chunk that answers a query.
+
+    `score` orders the hits of one retrieval and says nothing beyond it; `scores` has the cosine similarity (`dense`)
+    and BM25 (`lexical`), as far as they were asked for. Text, offsets, version, position and source time are those of
+    the version that was applied; title, metadata and access are the document's current ones. `stale`: a newer version
+    is on its way.
+    """
 
     document_id: str
     document_version: str

@@ -22,6 +22,18 @@ from livedex.model import Hit, Retrieval
 from livedex.store.embedded import EmbeddedServer
 
 PATIENCE_SECONDS = 120.0
+INTERRUPTED_WHILE_LOADING = """\
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from livedex.__main__ import main
+main()
+"""
 
 CONFIGURATION = """\
 sources:
@@ -206,6 +218,29 @@ def test_search_shows_documents_as_they_are(program: Program) -> None:
     assert "\x1b" not in shown
 
 
+def test_search_by_words_alone_finds_only_what_holds_them(program: Program) -> None:
+    program.synced()
+    assert program.found("parcels", "--mode", "lexical") == ["shipping"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "legs"), [("hybrid", ["dense", "lexical"]), ("dense", ["dense"]), ("lexical", ["lexical"])]
+)
+def test_search_tells_the_scores_of_the_legs_it_asked(program: Program, mode: str, legs: list[str]) -> None:
+    program.synced()
+    (hit,) = program.json("search", "handbook", "parcels", "--top-k", "1", "--mode", mode)["hits"]
+    assert list(hit["scores"]) == legs
+    shown = program.run("search", "handbook", "parcels", "--top-k", "1", "--mode", mode).stdout
+    assert [leg for leg in ("dense", "lexical") if f"{leg} " in shown] == (legs if len(legs) > 1 else [])
+
+
+def test_search_prints_no_spaces_at_the_end_of_lines(program: Program) -> None:
+    program.synced()
+    program.environ["COLUMNS"] = "30"  # so that the texts take several
+    lines = program.run("search", "handbook", "pager").stdout.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
 def test_search_says_that_nothing_follows_the_sources(program: Program) -> None:
     program.synced()
     assert "Run: livedex up" in program.run("search", "handbook", "pager").stderr
@@ -353,6 +388,12 @@ def test_a_wrong_password_is_not_shown(program: Program, server: EmbeddedServer)
 def test_debug_shows_where_an_error_came_from(program: Program) -> None:
     (program.directory / "livedex.yaml").unlink()
     assert "Traceback" in program.run("--debug", "status", exits=1).stderr
+
+
+def test_an_interrupt_while_the_program_loads_ends_it_without_a_word() -> None:
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_LOADING]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_a_reader_that_leaves_is_no_error(program: Program) -> None:

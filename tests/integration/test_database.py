@@ -280,8 +280,7 @@ async def test_a_transaction_that_idles_too_long_is_ended_and_unavailable(databa
 
 
 async def test_a_pool_that_stays_empty_is_unavailable(fresh_database: str) -> None:
-    database = await Database.open(fresh_database, pool_size=1)
-    database._pool.timeout = 0.01
+    database = await Database.open(fresh_database, pool_size=1, patience_seconds=0.01)
     async with database.connection():
         with pytest.raises(StoreUnavailable):
             async with database.connection():

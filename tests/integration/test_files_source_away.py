@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ def ordinary_user() -> Iterator[Path]:
         finally:
             shutil.rmtree(directory)
         return
+    for needed in ("watchfiles", "encodings.utf_8_sig"):  # the other user may be unable to read our packages
+        importlib.import_module(needed)
     os.chown(directory, 65534, 65534)
     os.seteuid(65534)
     try:

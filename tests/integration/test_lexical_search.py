@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.conftest import drop_database, make_database, run_apart
-from tests.world import CHUNKER, World, counted, terms_of_words
+from tests.world import World, counted, from_scratch, terms_of_words
 
 import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
@@ -82,7 +82,7 @@ def bm25(world: World, text: str, category: str | None = None) -> dict[tuple[str
     places = {
         (key, c.index): [words(title), [w for h in c.heading_path for w in words(h)], words(c.embedded_text)]
         for key, (title, content, _) in rows.items()
-        for c in CHUNKER.chunk(content, title)
+        for c in from_scratch(content, title)
     }
     asked = words(text)
     numbers = terms_of_words(world, {*asked, *(word for parts in places.values() for part in parts for word in part)})

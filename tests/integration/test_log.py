@@ -405,6 +405,33 @@ async def test_snapshot_removes_what_it_did_not_see_and_touches_nothing_that_is_
     assert store.position() == "at 9"
 
 
+async def refuse(log: Log, *keys: str) -> None:
+    refused = [Change(Op.CREATE, "notes", (key,), {"id": key}, refused="It cannot be read.") for key in keys]
+    await append(log, 1, insert("sound"), *refused)
+
+
+@pytest.mark.parametrize("seen", [(), ("a",)])
+async def test_what_a_snapshot_did_not_see_leaves_quarantine(store: Store, log: Log, seen: tuple[str, ...]) -> None:
+    await refuse(log, "a", "b")
+    epoch = await log.begin_snapshot()
+    again = [Change(Op.READ, "notes", (key,), {"id": key}, refused="It cannot be read.") for key in seen]
+    await log.append_snapshot(again, epoch)
+    await log.finish_snapshot(["notes"], epoch, "at 9", TIME)
+    assert quarantined(store) == list(seen)
+
+
+async def test_what_was_truncated_leaves_quarantine(store: Store, log: Log) -> None:
+    await refuse(log, "a", "b")
+    assert quarantined(store) == ["a", "b"]
+    await append(log, 2, TRUNCATE)
+    assert quarantined(store) == []
+
+
+def quarantined(store: Store) -> list[str]:
+    query = "SELECT document_id FROM livedex.quarantine JOIN livedex.documents USING (document) ORDER BY document_id"
+    return [key for (key,) in store.rows(query)]
+
+
 # Large transactions
 
 

@@ -18,8 +18,7 @@ from mcp_types import CallToolResult, TextContent
 from tests.served import Library, built_library, served
 from tests.world import World
 
-from livedex.config import Serve
-from livedex.config.settings import McpDoor
+from livedex.config import McpDoor, Serve
 from livedex.serve.mcp import NOTICE
 from livedex.store.embedded import EmbeddedServer
 

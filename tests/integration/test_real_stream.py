@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from tests.world import World, check_tables
+from tests.world import World, check_tables, from_scratch
 
-from livedex.adapters.chunkers.markdown import MarkdownChunker
+from livedex import config
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.model import Chunk
+from livedex.parts import build_cutter
 from livedex.store.embedded import EmbeddedServer
 
 TABLE = "CREATE TABLE pages (path text PRIMARY KEY, content text NOT NULL)"
@@ -28,7 +30,7 @@ sources:
 views:
   handbook: {from: [kb], embedder: hashing, shards: 2}
 """
-CHUNKER = MarkdownChunker()
+CUTTER = build_cutter(config.AutoChunker())
 COMMITS_BETWEEN_LOOKS = 50
 
 Edit = dict[str, Any]
@@ -133,7 +135,8 @@ async def check_vectors(world: World) -> None:
 
 def chunks(world: World) -> list[tuple[str, Chunk]]:
     """What the table's pages are cut into, from scratch."""
-    return [(path, chunk) for path, content in sorted(pages(world).items()) for chunk in CHUNKER.chunk(content, "")]
+    cut = partial(from_scratch, cutter=CUTTER)
+    return [(path, chunk) for path, content in sorted(pages(world).items()) for chunk in cut(content)]
 
 
 def pages(world: World) -> dict[str, str]:

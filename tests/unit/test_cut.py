@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from livedex import config
+from livedex.adapters.chunkers.markdown import MarkdownChunker
+from livedex.adapters.parsers.html import HtmlParser
 from livedex.errors import DocumentError
-from livedex.flow.cut import Cutter
+from livedex.flow.cut import Cutter, Route
 from livedex.model import Document, ModelIdentity, Recipe
 from livedex.parts import build_cutter
 from livedex.rules import section_types
@@ -71,8 +73,19 @@ def test_offsets_refer_to_the_text_that_the_parser_made() -> None:
 
 
 def test_a_page_that_cannot_be_read_is_an_error_of_its_document() -> None:
-    with pytest.raises(DocumentError, match="16,384"):
+    with pytest.raises(DocumentError, match=r"The parser html refused it: .* 16,384"):
         build_cutter(config.AutoChunker()).cut(document("<div>" * 20_000, "text/html"))
+
+
+class _Failing(HtmlParser):
+    def parse(self, content: str) -> str:
+        return content[len(content)]
+
+
+def test_a_parser_that_fails_is_named_and_the_document_is_not_quoted() -> None:
+    with pytest.raises(DocumentError) as failed:
+        Cutter(Route(MarkdownChunker(), _Failing()), {}).cut(document(PAGE))
+    assert str(failed.value) == "The parser html failed: IndexError."
 
 
 def recipe(cutter: Cutter) -> Recipe:

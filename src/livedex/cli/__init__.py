@@ -13,8 +13,9 @@ from livedex.cli import demo, doctor, encoding, init, mcp, models, quarantine, s
 from livedex.cli.running import Options
 
 EXIT_CODES = (
-    "Exit codes: 0 done · 1 unexpected error, or livedex doctor found something that fails · 2 usage, configuration, or no such thing · 3 store · 4 source · "
-    "5 embedder · 130 interrupted. Results go to stdout, everything else to stderr."
+    "Exit codes: 0 done · 1 unexpected error, or livedex doctor found something that fails · 2 usage, configuration, "
+    "or no such thing · 3 store · 4 source · 5 embedder · 130 interrupted. Results go to stdout, everything else to "
+    "stderr."
 )
 
 app = typer.Typer(

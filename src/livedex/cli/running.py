@@ -47,6 +47,8 @@ def run(context: typer.Context, command: Callable[[], Coroutine[Any, Any, int | 
     """Run a command and end the program with its exit code: what the command returns, else what its error says."""
     options: Options = context.obj
     code = 0
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # until here it ended the program: `__main__`
     try:
         code = _run(command) or 0
     except BrokenPipeError:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.padding import Padding
 from rich.text import Text
 
 from livedex.cli import terminal
 from livedex.cli.running import Json, opened, run
 from livedex.cli.terminal import counted, note, one_line, say, seconds
+from livedex.model import Mode
 
 if TYPE_CHECKING:
     from livedex.model import Hit, Retrieval
 
 SNIPPET_CHARACTERS = 280
+INDENT = "    "
 
 View = Annotated[str, typer.Argument(metavar="VIEW", help="The view, by its name in livedex.yaml.", show_default=False)]
 
@@ -30,8 +31,11 @@ def search(
         typer.Option("--filter", metavar="KEY=VALUE", help="Only documents with this metadata. A key given twice "
                      "accepts any of its values.", show_default=False),
     ] = None,
+    mode: Annotated[
+        Mode, typer.Option(metavar="MODE", help="What finds and ranks: hybrid (meaning and words), dense or lexical.")
+    ] = Mode.HYBRID,
     exact: Annotated[
-        bool, typer.Option("--exact", metavar="", help="Measure every vector instead of asking the index.")
+        bool, typer.Option("--exact", metavar="", help="Measure and score everything instead of asking the indexes.")
     ] = False,
     tenant: Annotated[
         str | None, typer.Option(metavar="TENANT", help="On behalf of this tenant.", show_default=False)
@@ -42,13 +46,24 @@ def search(
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Search a view; the nearest chunks first, with how fresh they are."""
+    """Search a view: the best chunks first, with how fresh they are.
+
+    The number before a hit orders the hits of this search and says nothing beyond it. Of a hybrid search each hit ends
+    with what went into it: its cosine similarity (dense) and its BM25 score (lexical).
+    """
     accepted = _filters(filters or [])
 
     async def command() -> None:
         async with opened(context) as index:
             retrieval = await index.search(
-                view, query, top_k=top_k, filters=accepted, tenant=tenant, principals=principals or [], exact=exact
+                view,
+                query,
+                top_k=top_k,
+                filters=accepted,
+                tenant=tenant,
+                principals=principals or [],
+                exact=exact,
+                mode=mode,
             )
             if as_json:
                 terminal.emit(retrieval)
@@ -103,8 +118,30 @@ def _filters(given: list[str]) -> dict[str, list[str]]:
 def _show_hit(rank: int, hit: Hit) -> None:
     place = " › ".join(one_line(part) for part in dict.fromkeys([hit.title or hit.document_id, *hit.section]))
     mark = ("  a newer version is on its way", "yellow") if hit.stale else ""
-    say((f"{rank:2}  ", "bold"), (f"{hit.score:.3f}  ", "cyan"), (place, "bold"), "  ", (hit.document_id, "dim"), mark)
-    terminal.out.print(Padding(Text(snippet(hit.text)), (0, 0, 1, 4)))
+    say(
+        (f"{rank:2}  ", "bold"),
+        (f"{_number(hit.score):>6}  ", "cyan"),
+        (place, "bold"),
+        "  ",
+        (hit.document_id, "dim"),
+        (_legs(hit), "dim"),
+        mark,
+    )
+    for line in Text(snippet(hit.text)).wrap(terminal.out, terminal.out.width - len(INDENT)):
+        say(INDENT, line.plain.rstrip())
+    say()
+
+
+def _legs(hit: Hit) -> str:
+    """What a fused score was made of; nothing where the score is that of the only leg."""
+    if len(hit.scores) < 2:
+        return ""
+    return f"  ({', '.join(f'{leg} {_number(score)}' for leg, score in hit.scores.items())})"
+
+
+def _number(score: float) -> str:
+    """Three digits that count: fused scores may be all small, BM25's are large."""
+    return f"{score:#.3g}".rstrip(".")
 
 
 def snippet(text: str) -> str:

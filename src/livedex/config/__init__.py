@@ -1,31 +1,26 @@
 """livedex.yaml and the environment → frozen settings. Nothing else in livedex reads either."""
 
-from livedex.config.load import cache_directory, load
-from livedex.config.settings import (
-    ApiEmbedder,
+from livedex.config.chunkers import (
     AutoChunker,
     Chunker,
-    Configuration,
-    FilesSource,
     FixedChunker,
-    HashingEmbedder,
     HtmlChunker,
-    LocalEmbedder,
     MarkdownChunker,
-    McpDoor,
-    PostgresSource,
-    Serve,
-    Settings,
-    Store,
     TextChunker,
-    View,
 )
+from livedex.config.doors import McpDoor, Serve
+from livedex.config.embedders import ApiEmbedder, Embedder, HashingEmbedder, LocalEmbedder
+from livedex.config.load import cache_directory, load
+from livedex.config.settings import Configuration, Settings, Store
+from livedex.config.sources import FilesSource, PostgresSource, Source
+from livedex.config.views import View
 
 __all__ = [
     "ApiEmbedder",
     "AutoChunker",
     "Chunker",
     "Configuration",
+    "Embedder",
     "FilesSource",
     "FixedChunker",
     "HashingEmbedder",
@@ -36,6 +31,7 @@ __all__ = [
     "PostgresSource",
     "Serve",
     "Settings",
+    "Source",
     "Store",
     "TextChunker",
     "View",

@@ -10,7 +10,8 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from livedex.config.problems import IMPLIED_EMBEDDERS, explain, unknown_names
-from livedex.config.settings import Configuration, Settings, Surroundings, check_database_url
+from livedex.config.settings import Configuration, Settings
+from livedex.config.values import Surroundings, check_database_url
 from livedex.config.yaml_file import Parsed, Place, Problem, parse
 from livedex.errors import ConfigError
 
@@ -62,7 +63,8 @@ def _read(file: Path) -> str:
     except FileNotFoundError:
         raise ConfigError(
             f"No {file.name} in {file.absolute().parent}. Run: livedex init, which writes one from your database or"
-            f" folder; or write one as docs/quickstart.md shows, or name it with LIVEDEX_CONFIG. The smallest is:\n\n{_SMALLEST}\n"
+            " folder; or write one as docs/quickstart.md shows, or name it with LIVEDEX_CONFIG. The smallest is:"
+            f"\n\n{_SMALLEST}\n"
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=file) from error

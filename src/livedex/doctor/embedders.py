@@ -7,17 +7,14 @@ from pathlib import Path
 
 from livedex import config
 from livedex.adapters.embedders import weights
-from livedex.app import build_embedder
 from livedex.doctor.report import Check, failed, ok, warning
 from livedex.errors import LivedexError
+from livedex.parts import build_embedder
 
 SENTENCE = "Is this endpoint there?"
 
 
-Embedder = config.LocalEmbedder | config.ApiEmbedder | config.HashingEmbedder
-
-
-async def check_embedder(wanted: Embedder, cache: Path) -> list[Check]:
+async def check_embedder(wanted: config.Embedder, cache: Path) -> list[Check]:
     """An endpoint is asked for one vector; a local model's files are compared with their checksums."""
     if isinstance(wanted, config.HashingEmbedder):
         return [warning("model", "none: hashing finds words, not meanings. Choose local or api for real use")]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from livedex import config
 from livedex.app import Index
 from livedex.clock import SystemClock
-from livedex.doctor.embedders import Embedder, check_embedder
+from livedex.doctor.embedders import check_embedder
 from livedex.doctor.files import check_folder
 from livedex.doctor.machine import check_doors, check_machine
 from livedex.doctor.postgres import check_postgres
@@ -108,7 +108,7 @@ async def _check_store(settings: config.Settings, resources: AsyncExitStack) -> 
     return await guarded("store", STORE_SECONDS, look), opened
 
 
-async def _check_embedder(embedder: Embedder, cache: Path) -> list[Check]:
+async def _check_embedder(embedder: config.Embedder, cache: Path) -> list[Check]:
     if _lacks_variable(embedder):
         return [not_checked("model", _UNSET_VARIABLE)]
     return await guarded("model", SECONDS, lambda: check_embedder(embedder, cache))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from livedex.errors import DocumentError
 from livedex.model import Chunk, Document
 from livedex.ports import Chunker, Parser
 from livedex.rules import section_types
@@ -53,7 +54,7 @@ class Cutter:
     def cut(self, document: Document) -> Cut:
         """Raises DocumentError for a document that its parser or chunker refuses."""
         route = self.by_media_type.get(document.media_type, self.otherwise)
-        text = document.content if route.parser is None else route.parser.parse(document.content)
+        text = document.content if route.parser is None else _parsed(route.parser, document.content)
         return Cut(text, [self._typed(chunk) for chunk in route.chunker.chunk(text, document.title)])
 
     @property
@@ -79,3 +80,13 @@ class Cutter:
         if all(recipe == usual for recipe in special.values()):
             return usual
         return {"kind": "auto", "version": 1, **special, _OTHERWISE: usual}
+
+
+def _parsed(parser: Parser, content: str) -> str:
+    kind = parser.recipe["kind"]
+    try:
+        return parser.parse(content)
+    except DocumentError as error:
+        raise DocumentError(f"The parser {kind} refused it: {error}") from error
+    except Exception as error:
+        raise DocumentError(f"The parser {kind} failed: {type(error).__name__}.") from error

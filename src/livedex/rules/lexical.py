@@ -33,6 +33,7 @@ LONGEST_WORD = 64
 """In characters. Of longer ones, such as checksums, only the start is looked up; PostgreSQL's limit is 2046 bytes."""
 
 _WORD = re.compile(r"\w+")
+_ASCII_WORDS = bytes(byte if byte < 128 and (chr(byte).isalnum() or byte == ord("_")) else 32 for byte in range(256))
 _IDENTIFIER = re.compile(r"_|[^\W\d_A-Z][A-Z]|[A-Z]{2,}[a-z]|\d[^\W\d_]|[^\W\d_]\d")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]|\d+")
 _UNSPACED = re.compile(
@@ -55,7 +56,15 @@ def recipe(dictionary: str) -> Mapping[str, Any]:
 
 def words(text: str) -> list[str]:
     """The words of a text as they are written, in order."""
-    return _WORD.findall(text if text.isascii() else unicodedata.normalize("NFKC", text))
+    if text.isascii():  # three times as fast as the expression
+        return text.encode().translate(_ASCII_WORDS).decode().split()
+    return _WORD.findall(unicodedata.normalize("NFKC", text))
+
+
+def weighted_words(title: str, headings: Sequence[str], text: str) -> list[str]:
+    """The words of a chunk, those of its title and headings as often as they count."""
+    above = [word for heading in headings for word in words(heading)]
+    return words(title) * TITLE_WEIGHT + above * HEADING_WEIGHT + words(text)
 
 
 def forms(word: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from livedex.store.statements import Statements, load
 
 SQL = load("catalog")
 GENERATION = Statements("generation")
+CHUNKS = Statements("chunks")
 LEXICAL = Statements("lexical")
 LEXICON = Statements("lexicon")
 
@@ -172,7 +173,8 @@ class Catalog:
         generation = int(row["generation"])
         statements = GENERATION.for_schema(f"livedex_g{generation}", dimensions=model.dimensions)
         await connection.execute(statements["create_tables"])
-        await connection.execute(create_lexical(f"livedex_g{generation}"))
+        for statement in functions(f"livedex_g{generation}"):
+            await connection.execute(statement)
         await connection.execute(SQL["add_cursors"], {"generation": generation, "shards": shards})
         await connection.execute(SQL["activate"], {"generation": generation, "view_id": view_id})
 
@@ -196,10 +198,16 @@ class Catalog:
         return row
 
 
-def create_lexical(schema: str) -> str:
-    """The statement that makes a generation's function `lexical`."""
-    filled = LEXICAL.for_schema(schema, least_heaviest=round(100 * LEAST_HEAVIEST))
-    return filled["create_function"].replace("{visible}", filled["visible"])
+def functions(schema: str) -> list[str]:
+    """The statements that make a generation's functions."""
+    least = round(100 * LEAST_HEAVIEST)
+    search = LEXICAL.for_schema(schema, least_heaviest=least)
+    write = CHUNKS.for_schema(schema, least_heaviest=least)
+    return [
+        search["create_function"].replace("{visible}", search["visible"]),
+        write["create_exchange_terms"],
+        write["create_apply"],
+    ]
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+from psycopg.types.json import Jsonb
 
 from livedex.model import Document
 from livedex.rules.diff import Move, Plan, Recorded, Wanted
+from livedex.store.statements import array_literal
 from livedex.store.terms import Terms
 
 Vector = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -85,12 +87,13 @@ class Batch:
         return replace(self, documents=kept, end=kept[-1].document.seq, positions=())
 
 
-class IndexedChunk(NamedTuple):
-    """A chunk's row in `terms`."""
+class Indexed(NamedTuple):
+    """Chunks, with their documents, whose rows in `terms` are written; `unindexed` ones' rows go first."""
 
-    chunk: int
-    document: int
-    terms: Terms
+    chunks: Sequence[int] = ()
+    documents: Sequence[int] = ()
+    terms: Terms = Terms()
+    unindexed: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Outcome:
 
 
 def chunk_row(number: int, document: int, wanted: Wanted) -> dict[str, Any]:
-    """Columns of `insert_chunks`; their values, in order, are those of `copy_chunks`."""
+    """Columns of `apply`'s new chunks; their values, in order, are those of `copy_chunks`."""
     chunk = wanted.chunk
     return {
         "chunk": number,
@@ -122,13 +125,88 @@ def chunk_row(number: int, document: int, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def json_row(row: Mapping[str, Any], ordinal: int) -> dict[str, Any]:
-    """A `chunk_row` as JSON for `insert_chunks`."""
+NOTHING: Mapping[str, None] = dict.fromkeys(
+    (
+        "new_chunks", "embeddings", "indexed", "tsvs", "weights", "unindexed", "numbers", "deltas", "heaviest",
+        "dropped", "moved", "alive", "gone", "mended", "refused", "timed", "positions", "unrested",
+    )
+)  # fmt: skip
+"""What `apply` takes for what is not in a batch."""
+
+
+def few_values(rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector], indexed: Indexed) -> dict[str, Any]:
+    """Of `apply`: a few chunks that are inserted with everything else."""
+    values = exchanged_values(indexed) if indexed.chunks or indexed.unindexed else {}
+    if rows:
+        numbered = [_json_row(row, ordinal) for ordinal, row in enumerate(rows, 1)]
+        values |= {"new_chunks": Jsonb(numbered), "embeddings": list(embeddings)}
+    if indexed.chunks:
+        terms = indexed.terms
+        columns = zip(indexed.chunks, indexed.documents, terms.lengths, terms.norms, strict=True)
+        names = ("ordinal", "chunk", "document", "length", "norm")
+        numbered = [dict(zip(names, (n, *row), strict=True)) for n, row in enumerate(columns, 1)]
+        values |= {"indexed": Jsonb(numbered), "tsvs": list(terms.tsvs), "weights": list(terms.weights)}
+    return values
+
+
+def exchanged_values(indexed: Indexed) -> dict[str, Any]:
+    """Of `exchange_terms`."""
+    terms = indexed.terms
+    return {
+        "unindexed": list(indexed.unindexed),
+        "numbers": array_literal(terms.numbers),
+        "deltas": array_literal(terms.frequencies),
+        "heaviest": array_literal(terms.heaviest),
+    }
+
+
+def batch_values(
+    batch: Batch, outcomes: Sequence[Outcome], indexed: Indexed, embedded: int, rested: Sequence[bytes]
+) -> dict[str, Any]:
+    """Of `apply`: everything but new chunks and terms. What there is none of is left out."""
+    done = [outcome for outcome in outcomes if outcome.refusal is None]
+    values: dict[str, Sequence[Any]] = {
+        "dropped": [chunk for outcome in outcomes for chunk in outcome.plan.drop],
+        "gone": [o.source.document.document for o in outcomes if o.source.document.deleted],
+        "mended": [outcome.source.document.document for outcome in done if outcome.source.quarantined],
+        "unrested": list(rested),
+    }
+    records: dict[str, Sequence[Any]] = {
+        "moved": [_move_row(move) for outcome in outcomes for move in outcome.plan.move],
+        "alive": [_applied_row(outcome) for outcome in done if not outcome.source.document.deleted],
+        "refused": [_refused_row(outcome) for outcome in outcomes if outcome.refusal is not None],
+        "timed": [_lag_row(outcome) for outcome in done if outcome.source.document.source_time is not None],
+        "positions": [_position_row(position) for position in batch.positions],
+    }
+    return {
+        "progress": Jsonb(_progress(batch, outcomes, embedded, sum(indexed.terms.lengths))),
+        **{name: rows for name, rows in values.items() if rows},
+        **{name: Jsonb(rows) for name, rows in records.items() if rows},
+    }
+
+
+def _progress(batch: Batch, outcomes: Sequence[Outcome], embedded: int, longer: int) -> dict[str, int]:
+    done = [outcome for outcome in outcomes if outcome.refusal is None]
+    alive = [outcome for outcome in done if not outcome.source.document.deleted]
+    return {
+        "after": batch.after,
+        "seq": batch.end,
+        "added": sum(outcome.is_new for outcome in alive),
+        "updated": sum(not outcome.is_new for outcome in alive),
+        "deleted": sum(not outcome.is_new for outcome in done if outcome.source.document.deleted),
+        "embedded": embedded,
+        "inserted": sum(len(outcome.plan.insert) for outcome in outcomes),
+        "dropped": sum(len(outcome.plan.drop) for outcome in outcomes),
+        "longer": longer,
+    }
+
+
+def _json_row(row: Mapping[str, Any], ordinal: int) -> dict[str, Any]:
     hashes = {name: "\\x" + row[name].hex() for name in ("shown_hash", "text_hash", "terms_hash")}
     return {**row, **hashes, "ordinal": ordinal}
 
 
-def move_row(move: Move) -> dict[str, Any]:
+def _move_row(move: Move) -> dict[str, Any]:
     chunk = move.wanted.chunk
     return {
         "chunk": move.recorded,
@@ -143,7 +221,7 @@ def move_row(move: Move) -> dict[str, Any]:
     }
 
 
-def applied_row(outcome: Outcome) -> dict[str, Any]:
+def _applied_row(outcome: Outcome) -> dict[str, Any]:
     document = outcome.source.document
     return {
         "document": document.document,
@@ -156,7 +234,7 @@ def applied_row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def lag_row(outcome: Outcome) -> dict[str, Any]:
+def _lag_row(outcome: Outcome) -> dict[str, Any]:
     document = outcome.source.document
     return {
         "source_id": outcome.source.source_id,
@@ -167,14 +245,14 @@ def lag_row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def refused_row(outcome: Outcome) -> dict[str, Any]:
+def _refused_row(outcome: Outcome) -> dict[str, Any]:
     assert outcome.refusal is not None
     stage, reason = outcome.refusal
     document = outcome.source.document
     return {"document": document.document, "stage": stage, "reason": reason, "version": document.version}
 
 
-def position_row(position: Position) -> dict[str, Any]:
+def _position_row(position: Position) -> dict[str, Any]:
     return {
         "source_id": position.source_id,
         "partition": position.partition,

@@ -7,44 +7,42 @@ server crash, batch and cursor are lost together, and the log has both again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row, tuple_row
-from psycopg.types.json import Jsonb
 
 from livedex.errors import DocumentError
 from livedex.faults import Faults
 from livedex.model import Chunk, Document, Generation, TableMapping
 from livedex.rules.diff import Recorded
-from livedex.rules.lexical import LEAST_HEAVIEST
+from livedex.rules.lexical import weighted_words
 from livedex.rules.mapping import render
 from livedex.store.chunk_rows import (
+    NOTHING,
     Applied,
     Batch,
-    IndexedChunk,
+    Indexed,
     LogDocument,
     Outcome,
     Position,
     Size,
     Vector,
-    applied_row,
+    batch_values,
     chunk_row,
-    json_row,
-    lag_row,
-    move_row,
-    position_row,
-    refused_row,
+    exchanged_values,
+    few_values,
 )
 from livedex.store.leases import Lease
-from livedex.store.lexicon import Lexicon, Term
+from livedex.store.lexicon import Lexicon
 from livedex.store.statements import Statements, load
-from livedex.store.terms import Terms, Written, frequencies
+from livedex.store.terms import weigh
 
 STATEMENTS = Statements("chunks")
+_Made = TypeVar("_Made")
 CHUNKS_PER_BLOCK = 32
 """A shard takes numbers in blocks; small ones, so that the highest numbers are the newest chunks whoever made them."""
 FEW_CHUNKS = 32
@@ -148,27 +146,22 @@ class Shard:
         await self._reserve(len(inserts))
         rows = [chunk_row(self._numbers.pop(), *insert) for insert in inserts]
         embeddings = [vectors[row["text_hash"]] for row in rows]
-        indexed = await self._indexed(batch, outcomes, [row["chunk"] for row in rows])
+        indexed = await self._indexed(batch.size, outcomes, [row["chunk"] for row in rows])
+        few = len(indexed.chunks) <= FEW_CHUNKS
         connection = self._connection
         async with connection.transaction():
-            if len(indexed) > FEW_CHUNKS:
+            if not few:
                 await self._hold()
                 await self._copy(rows, embeddings)
-                await self._exchange_terms(outcomes, indexed)
                 await self._copy_terms(indexed)
-            async with connection.pipeline():
-                if len(indexed) <= FEW_CHUNKS:
-                    await self._hold()
-                    await self._insert(rows, embeddings)
-                    await self._exchange_terms(outcomes, indexed)
-                    await self._insert_terms(indexed)
                 await self._faults.reach("materialize.half_written")
-                await self._change(outcomes)
-                await self._mark(batch, outcomes)
-                if rested:
-                    await self._execute("unrest", text_hashes=list(rested))
-                longer = sum(row.terms.length for row in indexed)
-                await self._execute("move_cursor", **_counts(batch, outcomes), embedded=embedded, longer=longer)
+            values = batch_values(batch, outcomes, indexed, embedded, rested)
+            if few:
+                values |= few_values(rows, embeddings, indexed)
+            async with connection.pipeline():
+                if few:
+                    await self._hold()
+                await self._execute("apply", **{**NOTHING, **values})
             await self._faults.reach("materialize.before_commit")
         await self._faults.reach("materialize.after_commit")
         if rows:
@@ -185,11 +178,6 @@ class Shard:
         lease = self._lease
         await self._execute("hold", resource=lease.resource, epoch=lease.epoch, seconds=lease.seconds)
 
-    async def _insert(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
-        if rows:
-            numbered = [json_row(row, ordinal) for ordinal, row in enumerate(rows, 1)]
-            await self._execute("insert_chunks", rows=Jsonb(numbered), embeddings=list(embeddings))
-
     async def _copy(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
         cursor = self._connection.cursor()
         async with cursor.copy(self._sql["copy_chunks"]) as copy:
@@ -203,83 +191,35 @@ class Shard:
             for row, embedding in zip(rows, embeddings, strict=True):
                 await copy.write_row((row["chunk"], row["document"], embedding))
 
-    async def _indexed(self, batch: Batch, outcomes: Sequence[Outcome], numbers: Sequence[int]) -> list[IndexedChunk]:
+    async def _copy_terms(self, indexed: Indexed) -> None:
+        # What is written anew goes first: its row is in the way.
+        await self._execute("exchange_terms", **exchanged_values(indexed))
+        terms = indexed.terms
+        async with self._connection.cursor().copy(self._sql["copy_terms"]) as copy:
+            copy.set_types(["int8", "int8", "int4", "float8", "tsvector", "sparsevec"])
+            for row in zip(
+                indexed.chunks, indexed.documents, terms.lengths, terms.norms, terms.tsvs, terms.weights, strict=True
+            ):
+                await copy.write_row(row)
+
+    async def _indexed(self, size: Size, outcomes: Sequence[Outcome], numbers: Sequence[int]) -> Indexed:
         """What is indexed lexically: every new chunk, in the order of its numbers, and those whose terms changed."""
         named = [(o.source.document, wanted.chunk) for o in outcomes for wanted in o.plan.insert]
         anew = [(o.source.document, m) for o in outcomes for m in o.plan.move if m.indexed_anew]
         named += [(document, move.wanted.chunk) for document, move in anew]
+        replaced = [move.recorded for _, move in anew]
+        unindexed = [*(chunk for outcome in outcomes for chunk in outcome.plan.drop), *replaced]
         if not named:
-            return []
-        numbers = [*numbers, *(move.recorded for _, move in anew)]
-        if len(named) <= FEW_CHUNKS:
-            written = _written(named)
-        else:
-            written = await asyncio.to_thread(_written, named)
-        known = await self._lexicon.learn(self._connection, (part for w in written for part in w.parts))
-        weigh = partial(_weighed, written, known, batch.size)
-        terms = weigh() if len(named) <= FEW_CHUNKS else await asyncio.to_thread(weigh)
-        documents = [document.document for document, _ in named]
-        return [IndexedChunk(*row) for row in zip(numbers, documents, terms, strict=True)]
+            return Indexed(unindexed=unindexed)
+        written = await self._aside(len(named), partial(_written, named))
+        known = await self._lexicon.learn(self._connection, written)
+        terms = await self._aside(len(named), partial(weigh, written, known, size.chunks, size.terms_length))
+        return Indexed([*numbers, *replaced], [document.document for document, _ in named], terms, unindexed)
 
-    async def _exchange_terms(self, outcomes: Sequence[Outcome], indexed: Sequence[IndexedChunk]) -> None:
-        gone = [chunk for outcome in outcomes for chunk in outcome.plan.drop]
-        gone += [move.recorded for outcome in outcomes for move in outcome.plan.move if move.indexed_anew]
-        if gone or indexed:
-            terms, deltas, heaviest = frequencies([row.terms for row in indexed])
-            await self._execute(
-                "exchange_terms",
-                chunks=gone,
-                terms=terms,
-                deltas=deltas,
-                heaviest=heaviest,
-                least_heaviest=LEAST_HEAVIEST,
-            )
-
-    async def _insert_terms(self, indexed: Sequence[IndexedChunk]) -> None:
-        if indexed:
-            await self._execute(
-                "insert_terms",
-                chunks=[row.chunk for row in indexed],
-                documents=[row.document for row in indexed],
-                lengths=[row.terms.length for row in indexed],
-                norms=[row.terms.norm for row in indexed],
-                tsvs=[row.terms.tsv for row in indexed],
-                weights=[row.terms.weights for row in indexed],
-            )
-
-    async def _copy_terms(self, indexed: Sequence[IndexedChunk]) -> None:
-        async with self._connection.cursor().copy(self._sql["copy_terms"]) as copy:
-            copy.set_types(["int8", "int8", "int4", "float8", "tsvector", "sparsevec"])
-            for chunk, document, terms in indexed:
-                await copy.write_row((chunk, document, terms.length, terms.norm, terms.tsv, terms.weights))
-
-    async def _change(self, outcomes: Sequence[Outcome]) -> None:
-        drops = [chunk for outcome in outcomes for chunk in outcome.plan.drop]
-        moves = [move_row(move) for outcome in outcomes for move in outcome.plan.move]
-        if drops:
-            await self._execute("drop_chunks", chunks=drops)
-        if moves:
-            await self._execute("move_chunks", moves=Jsonb(moves))
-
-    async def _mark(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
-        done = [outcome for outcome in outcomes if outcome.refusal is None]
-        alive = [applied_row(outcome) for outcome in done if not outcome.source.document.deleted]
-        gone = [o.source.document.document for o in outcomes if o.source.document.deleted]
-        timed = [lag_row(outcome) for outcome in done if outcome.source.document.source_time is not None]
-        refused = [refused_row(outcome) for outcome in outcomes if outcome.refusal is not None]
-        if alive:
-            await self._execute("mark_applied", documents=Jsonb(alive))
-        if gone:
-            await self._execute("mark_gone", documents=gone)
-        if refused:
-            await self._execute("quarantine", documents=Jsonb(refused))
-        mended = [outcome.source.document.document for outcome in done if outcome.source.quarantined]
-        if mended:
-            await self._execute("unquarantine", documents=mended)
-        if timed:
-            await self._execute("sample_lag", documents=Jsonb(timed))
-        if batch.positions:
-            await self._execute("mark_watermarks", positions=Jsonb([position_row(p) for p in batch.positions]))
+    @staticmethod
+    async def _aside(chunks: int, work: Callable[[], _Made]) -> _Made:
+        """Work on so many chunks, in a thread if that takes long enough to be worth one."""
+        return work() if chunks <= FEW_CHUNKS else await asyncio.to_thread(work)
 
     async def _reserve(self, count: int) -> None:
         missing = count - len(self._numbers)
@@ -367,30 +307,8 @@ def _by_document(documents: Sequence[LogDocument], rows: Sequence[tuple[Any, ...
     return chunks
 
 
-def _counts(batch: Batch, outcomes: Sequence[Outcome]) -> dict[str, int]:
-    done = [outcome for outcome in outcomes if outcome.refusal is None]
-    alive = [outcome for outcome in done if not outcome.source.document.deleted]
-    return {
-        "after": batch.after,
-        "seq": batch.end,
-        "added": sum(outcome.is_new for outcome in alive),
-        "updated": sum(not outcome.is_new for outcome in alive),
-        "deleted": sum(not outcome.is_new for outcome in done if outcome.source.document.deleted),
-        "inserted": sum(len(outcome.plan.insert) for outcome in outcomes),
-        "dropped": sum(len(outcome.plan.drop) for outcome in outcomes),
-    }
-
-
-def _written(chunks: Sequence[tuple[Document, Chunk]]) -> list[Written]:
-    return [Written.of(document.title, chunk.heading_path, chunk.embedded_text) for document, chunk in chunks]
-
-
-def _weighed(written: Sequence[Written], known: Mapping[str, tuple[Term, ...]], size: Size) -> list[Terms]:
-    """By the average length that the generation will have with them."""
-    counted = [each.counted(known) for each in written]
-    total = size.terms_length + sum(sum(counts.values()) for counts in counted)
-    average = max(1.0, total / (size.chunks + len(counted)))
-    return [Terms.of(counts, average) for counts in counted]
+def _written(chunks: Sequence[tuple[Document, Chunk]]) -> list[list[str]]:
+    return [weighted_words(document.title, c.heading_path, c.embedded_text) for document, c in chunks]
 
 
 def _whole_transactions(documents: list[LogDocument]) -> list[LogDocument]:

@@ -25,6 +25,7 @@ LEASE_LOST = "LX001"
 _OLDEST_SERVER = 150000
 _OLDEST_VECTOR = (0, 8, 4)
 _PREPARE_AFTER = 2
+PATIENCE_SECONDS = 5.0
 _UNAVAILABLE = re.compile(r"08...|53...|57P0.|58...|25P03")
 _SECRETS = (
     (re.compile(r"(\w+://[^:/@\s]*:)\S*(@)"), r"\1***\2"),
@@ -93,9 +94,10 @@ class Database:
         self._types = types
 
     @classmethod
-    async def open(cls, dsn: str, *, pool_size: int = 8) -> Self:
+    async def open(cls, dsn: str, *, pool_size: int = 8, patience_seconds: float = PATIENCE_SECONDS) -> Self:
         """Connect, check what the server offers, and have pgvector in the database.
 
+        `patience_seconds`: how long whoever asks for a connection waits for one before it is StoreUnavailable.
         Raises StoreUnavailable, StoreUnsupported for a server or pgvector that is too old, or StorePermission with
         the statement for an administrator to run.
         """
@@ -116,6 +118,10 @@ class Database:
                 max_size=pool_size,
                 configure=configure,
                 check=_check_alive,
+                timeout=patience_seconds,
+                # Between its tries the pool waits longer and longer: with more time than those have who ask, it would
+                # come back late to a server that is there again.
+                reconnect_timeout=patience_seconds,
                 name="livedex",
                 open=False,
             )

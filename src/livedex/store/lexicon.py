@@ -1,12 +1,13 @@
 """Words → terms, as a text search dictionary of PostgreSQL has them.
 
-A dictionary gives a word its stem, or says that it is a stop word. It is asked once for each word and its answer kept, so
-analysing a text costs the server nothing once its words are known.
+A dictionary gives a word its stem, or says that it is a stop word. It is asked once for each word and its answer kept,
+so analysing a text costs the server nothing once its words are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -21,12 +22,12 @@ MOST_WORDS = 100_000
 MOST_ASKED = 10_000
 
 
-class Term(NamedTuple):
-    """`number` stands for the lexeme, which is in UTF-8, in weights and statistics: a hash with the store's own seed,
-    from 1 on."""
+class Known(NamedTuple):
+    """`numbers` has the terms of each word: none of a stop word, several of an identifier. A term's number stands for
+    its lexeme in weights and statistics: a hash with the store's own seed, from 1 on. `lexemes` has these, in UTF-8."""
 
-    number: int
-    lexeme: bytes
+    numbers: dict[str, tuple[int, ...]]
+    lexemes: dict[int, bytes]
 
 
 class Lexicon:
@@ -34,32 +35,32 @@ class Lexicon:
 
     def __init__(self, dictionary: str) -> None:
         self.dictionary = dictionary
-        self._terms: dict[str, tuple[Term, ...]] = {}
+        self._known = Known({}, {})
 
-    async def learn(
-        self, connection: AsyncConnection[Any], texts: Iterable[Iterable[str]]
-    ) -> Mapping[str, tuple[Term, ...]]:
-        """The terms of all words of some texts, and of others. A stop word has none, an identifier several.
+    async def learn(self, connection: AsyncConnection[Any], texts: Iterable[Sequence[str]]) -> Known:
+        """What is known of the words of some texts, and of others.
 
         At most one journey, and that only for words which nobody asked for before.
         """
-        known = self._terms
-        unknown = {word for text in texts for word in text if word not in known}
+        known = self._known
+        unknown = set(chain.from_iterable(texts)).difference(known.numbers)
         if unknown:
             # Others may have emptied the lexicon by the time this is done; what we hold is whole.
-            known.update(await self._ask(connection, unknown))
-            if len(known) > MOST_WORDS and self._terms is known:
-                self._terms = {}
+            await self._ask(connection, unknown, known)
+            if len(known.numbers) > MOST_WORDS and self._known is known:
+                self._known = Known({}, {})
         return known
 
-    async def _ask(self, connection: AsyncConnection[Any], unknown: Collection[str]) -> Mapping[str, tuple[Term, ...]]:
+    async def _ask(self, connection: AsyncConnection[Any], unknown: Collection[str], known: Known) -> None:
         wanted = {word: forms(word) for word in unknown}
         asked = list({form for several in wanted.values() for form in several})
-        terms: dict[str, tuple[Term, ...]] = {}
+        numbers: dict[str, tuple[int, ...]] = {}
         async with connection.cursor(row_factory=tuple_row) as cursor:
             for start in range(0, len(asked), MOST_ASKED):
                 values = {"dictionary": self.dictionary, "forms": asked[start : start + MOST_ASKED]}
                 await cursor.execute(SQL["lexemes"], values)
                 for form, number, lexeme in await cursor.fetchall():
-                    terms[form] = (*terms.get(form, ()), Term(number, lexeme.encode()))
-        return {word: tuple(t for form in several for t in terms.get(form, ())) for word, several in wanted.items()}
+                    numbers[form] = (*numbers.get(form, ()), number)
+                    known.lexemes[number] = lexeme.encode()
+        for word, several in wanted.items():
+            known.numbers[word] = tuple(number for form in several for number in numbers.get(form, ()))

@@ -79,10 +79,8 @@ async def terms_of(database: Database, lexicon: Lexicon, text: str) -> Asked:
     written = words(text)
     async with database.connection() as connection:
         known = await lexicon.learn(connection, [written])
-    counts = Counter(term for word in written for term in known[word])
-    return Asked(
-        tuple(term.lexeme.decode() for term in counts), tuple(term.number for term in counts), tuple(counts.values())
-    )
+    counts = Counter(number for word in written for number in known.numbers[word])
+    return Asked(tuple(known.lexemes[number].decode() for number in counts), tuple(counts), tuple(counts.values()))
 
 
 async def find(

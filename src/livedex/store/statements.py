@@ -12,7 +12,7 @@ A statement of a generation's own tables writes `{g}` for their schema.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, cached_property, lru_cache
 from importlib import resources
 from types import MappingProxyType
@@ -95,6 +95,11 @@ class Statements:
 @lru_cache(maxsize=256)
 def _filled(file: str, values: tuple[tuple[str, str | int], ...]) -> Mapping[str, str]:
     return MappingProxyType({name: fill(text, dict(values)) for name, text in load(file).items()})
+
+
+def array_literal(numbers: Iterable[float]) -> str:
+    """Numbers as PostgreSQL writes an array. For long ones: psycopg dumps a list element by element."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def fill(text: str, values: Mapping[str, str | int]) -> str:

@@ -1,4 +1,4 @@
-"""What is stored of a chunk for BM25, packed as PostgreSQL and pgvector take it.
+"""What is stored of chunks for BM25, packed as PostgreSQL and pgvector take it.
 
 Binary forms, after `tsvectorsend`: the number of lexemes, then each with a zero byte and its number of positions, none
 here; and after pgvector's `sparsevec_send`: dimensions, entries, 32 unused bits, then places from 0 on and values as
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from itertools import accumulate, chain, pairwise
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from psycopg import AsyncConnection
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
-from livedex.rules.lexical import HEADING_WEIGHT, TITLE_WEIGHT, norm, words
-from livedex.store.lexicon import Term
+from livedex.rules.lexical import K1, B
+from livedex.store.lexicon import Known
 
 DIMENSIONS = 1_000_000_000
 MOST_TERMS = 16_000
@@ -44,76 +44,63 @@ class SparseVector:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """The words of a chunk's title, of the headings above it and of its text."""
-
-    title: list[str]
-    headings: list[str]
-    text: list[str]
-
-    @classmethod
-    def of(cls, title: str, headings: Sequence[str], text: str) -> Self:
-        return cls(words(title), [word for heading in headings for word in words(heading)], words(text))
-
-    @property
-    def parts(self) -> tuple[list[str], ...]:
-        return self.title, self.headings, self.text
-
-    def counted(self, known: Mapping[str, tuple[Term, ...]]) -> dict[Term, int]:
-        """How often each term occurs, by the weight of where."""
-        counts: dict[Term, int] = {}
-        for weight, part in ((TITLE_WEIGHT, self.title), (HEADING_WEIGHT, self.headings), (1, self.text)):
-            for word, times in Counter(part).items():
-                for term in known[word]:
-                    counts[term] = counts.get(term, 0) + weight * times
-        if len(counts) > MOST_TERMS:
-            counts = dict(Counter(counts).most_common(MOST_TERMS))
-        return counts
-
-
-@dataclass(frozen=True, slots=True)
 class Terms:
-    """One row: the terms' numbers, how much each counts, how many they are by weight, and both packed."""
+    """Rows of `terms`, in parallel, and what they add to the statistics: `numbers` of terms, in how many of the rows
+    each stands, and what it weighs in the one where that is most."""
 
-    numbers: npt.NDArray[np.int32]
-    saturations: npt.NDArray[np.float32]
-    length: int
-    norm: float
-    tsv: TsVector
-    weights: SparseVector
-
-    @classmethod
-    def of(cls, counts: Mapping[Term, int], average_length: float) -> Self:
-        ordered = sorted(counts)
-        length = sum(counts.values())
-        share = norm(length, average_length)
-        occurrences = np.array([counts[term] for term in ordered], np.float64)
-        numbers = np.array([term.number for term in ordered], np.int32)
-        saturations = (occurrences / (occurrences + share)).astype(np.float32)
-        return cls(
-            numbers,
-            saturations,
-            length,
-            share,
-            TsVector(_COUNT.pack(len(ordered)) + b"".join(term.lexeme + _NO_POSITIONS for term in ordered)),
-            SparseVector(
-                _SPARSE_HEADER.pack(DIMENSIONS, len(ordered), 0)
-                + (numbers - 1).astype(">i4").tobytes()
-                + saturations.astype(">f4").tobytes()
-            ),
-        )
+    lengths: Sequence[int] = ()
+    norms: Sequence[float] = ()
+    tsvs: Sequence[TsVector] = ()
+    weights: Sequence[SparseVector] = ()
+    numbers: Sequence[int] = ()
+    frequencies: Sequence[int] = ()
+    heaviest: Sequence[float] = ()
 
 
-def frequencies(rows: Sequence[Terms]) -> tuple[list[int], list[int], list[float]]:
-    """Terms, in how many of the rows each stands, and how much it counts in the one where that is most."""
-    if not rows:
-        return [], [], []
-    terms, place, deltas = np.unique(
-        np.concatenate([row.numbers for row in rows]), return_inverse=True, return_counts=True
+def weigh(written: Sequence[Sequence[str]], known: Known, chunks: int, terms_length: int) -> Terms:
+    """Of some chunks' weighted words, by the average length that the generation will have with them, which is now
+    `chunks` large and `terms_length` long."""
+    counted = [_counted(words, known) for words in written]
+    lengths = [counts.total() for counts in counted]
+    average = max(1.0, (terms_length + sum(lengths)) / (chunks + len(counted)))
+    norms = K1 * (1 - B + B * np.array(lengths) / average)
+    ends = list(accumulate(map(len, counted), initial=0))
+
+    # All chunks' terms at once: by chunk, and within it by number, as a sparsevec wants them.
+    row = np.repeat(np.arange(len(counted)), np.diff(ends))
+    numbers = np.fromiter(chain.from_iterable(counted), np.int64, ends[-1])
+    occurrences = np.fromiter(chain.from_iterable(counts.values() for counts in counted), np.float64, ends[-1])
+    order = np.argsort(row * (DIMENSIONS + 1) + numbers)
+    numbers, occurrences = numbers[order], occurrences[order]
+    saturations = (occurrences / (occurrences + norms[row])).astype(np.float32)
+
+    places, values = (numbers - 1).astype(">i4").tobytes(), saturations.astype(">f4").tobytes()
+    distinct, place, frequencies = np.unique(numbers, return_inverse=True, return_counts=True)
+    heaviest = np.zeros(len(distinct), np.float32)
+    np.maximum.at(heaviest, place, saturations)
+    return Terms(
+        lengths,
+        norms.tolist(),
+        [_tsvector(counts, known) for counts in counted],
+        [_sparse(places[4 * start : 4 * end], values[4 * start : 4 * end]) for start, end in pairwise(ends)],
+        distinct.tolist(),
+        frequencies.tolist(),
+        heaviest.tolist(),
     )
-    heaviest = np.zeros(len(terms), np.float32)
-    np.maximum.at(heaviest, place, np.concatenate([row.saturations for row in rows]))
-    return terms.tolist(), deltas.tolist(), heaviest.tolist()
+
+
+def _counted(words: Sequence[str], known: Known) -> Counter[int]:
+    counts = Counter(chain.from_iterable(map(known.numbers.__getitem__, words)))
+    return counts if len(counts) <= MOST_TERMS else Counter(dict(counts.most_common(MOST_TERMS)))
+
+
+def _tsvector(counts: Counter[int], known: Known) -> TsVector:
+    lexemes = _NO_POSITIONS.join(map(known.lexemes.__getitem__, counts))
+    return TsVector(_COUNT.pack(len(counts)) + lexemes + (_NO_POSITIONS if counts else b""))
+
+
+def _sparse(places: bytes, values: bytes) -> SparseVector:
+    return SparseVector(_SPARSE_HEADER.pack(DIMENSIONS, len(places) // 4, 0) + places + values)
 
 
 class _Packed(Dumper):

@@ -59,63 +59,9 @@ SELECT %(model_id)s, text_hash, embedding, clock_timestamp()
 FROM unnest(%(text_hashes)s::bytea[], %(embeddings)b::halfvec[]) AS made(text_hash, embedding)
 ON CONFLICT (model_id, text_hash) DO NOTHING;
 
--- name: unrest
-DELETE FROM livedex.embeddings WHERE model_id = %(model_id)s AND text_hash = ANY(%(text_hashes)s::bytea[]);
-
 -- name: reserve_chunks
 -- Blocks of consecutive chunk numbers.
 SELECT nextval('{g}.chunk_blocks') AS block FROM generate_series(1, %(blocks)s);
-
--- name: drop_chunks
--- Their vectors go to rest, in case the text comes back.
-WITH gone AS (
-    DELETE FROM {g}.chunks WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING chunk, text_hash
-), vectors AS (
-    DELETE FROM {g}.vectors WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING chunk, embedding
-), strays AS (
-    DELETE FROM {g}.strays WHERE chunk = ANY(%(chunks)s::bigint[])
-)
-INSERT INTO livedex.embeddings (model_id, text_hash, embedding, rested_at)
-SELECT DISTINCT ON (gone.text_hash) %(model_id)s, gone.text_hash, vectors.embedding, clock_timestamp()
-FROM gone JOIN vectors USING (chunk)
-ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at;
-
--- name: insert_chunks
--- A few chunks, together with everything else that a batch writes, in one journey; many are copied.
-WITH incoming AS MATERIALIZED (
-    SELECT r.*, e.embedding FROM jsonb_to_recordset(%(rows)s) AS r(ordinal bigint, chunk bigint, document bigint,
-        index integer, start integer, "end" integer, heading_path text[], section_type text, text text,
-        shown_hash bytea, text_hash bytea, terms_hash bytea)
-    JOIN unnest(%(embeddings)b::halfvec[]) WITH ORDINALITY AS e(embedding, ordinal) USING (ordinal)
-), chunks AS (
-    INSERT INTO {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type, text,
-        shown_hash, text_hash, terms_hash)
-    SELECT chunk, document, index, start, "end", heading_path, section_type, text, shown_hash, text_hash, terms_hash
-    FROM incoming
-)
-INSERT INTO {g}.vectors (chunk, document, embedding) SELECT chunk, document, embedding FROM incoming;
-
--- name: exchange_terms
--- Take the terms of some chunks away, and bring the statistics to what they will be with the new ones. Of a term that
--- stands in as many chunks as before, a note is taken only if it weighs more than every term is taken to.
-WITH gone AS (
-    DELETE FROM {g}.terms WHERE chunk = ANY(%(chunks)s::bigint[]) RETURNING tsv, length
-), shift AS (
-    INSERT INTO {g}.frequencies (term, delta, heaviest)
-    SELECT term, sum(delta), max(heaviest) FROM (
-        SELECT livedex.term_number(lexeme, (SELECT term_seed FROM livedex.store)), -1, 0::real
-        FROM gone CROSS JOIN LATERAL unnest(tsvector_to_array(gone.tsv)) AS lexeme
-        UNION ALL SELECT * FROM unnest(%(terms)s::integer[], %(deltas)s::integer[], %(heaviest)s::real[])
-    ) AS changes (term, delta, heaviest)
-    GROUP BY term HAVING sum(delta) <> 0 OR max(heaviest) > %(least_heaviest)s
-)
-UPDATE livedex.cursors SET terms_length = terms_length - (SELECT sum(length) FROM gone)
-WHERE generation = %(generation)s AND shard = %(shard)s AND EXISTS (SELECT FROM gone);
-
--- name: insert_terms
-INSERT INTO {g}.terms (chunk, document, length, norm, tsv, weights)
-SELECT * FROM unnest(%(chunks)b::bigint[], %(documents)b::bigint[], %(lengths)b::integer[], %(norms)b::float8[],
-    %(tsvs)b::tsvector[], %(weights)b::sparsevec[]);
 
 -- name: copy_terms
 COPY {g}.terms (chunk, document, length, norm, tsv, weights) FROM STDIN (FORMAT BINARY);
@@ -136,51 +82,8 @@ FROM STDIN (FORMAT BINARY);
 -- name: copy_vectors
 COPY {g}.vectors (chunk, document, embedding) FROM STDIN (FORMAT BINARY);
 
--- name: move_chunks
--- Their vectors stay. The text comes along only where it changed in a way that the embedding does not see.
-UPDATE {g}.chunks c SET chunk_index = m.index, start_offset = m.start, end_offset = m.end,
-    heading_path = m.heading_path, section_type = m.section_type, text = coalesce(m.text, c.text),
-    shown_hash = m.shown_hash, terms_hash = m.terms_hash
-FROM jsonb_to_recordset(%(moves)s) AS m(chunk bigint, index integer, start integer, "end" integer,
-    heading_path text[], section_type text, text text, shown_hash bytea, terms_hash bytea)
-WHERE c.chunk = m.chunk;
-
--- name: mark_applied
-INSERT INTO {g}.applied (document, seq, version, content_hash, chunks, source_position, source_time, embedded_at)
-SELECT document, seq, version, content_hash, chunks, source_position, source_time, clock_timestamp()
-FROM jsonb_to_recordset(%(documents)s) AS d(document bigint, seq bigint, version text, content_hash bytea,
-    chunks integer, source_position text, source_time timestamptz)
-ON CONFLICT (document) DO UPDATE SET seq = excluded.seq, version = excluded.version,
-    content_hash = excluded.content_hash, chunks = excluded.chunks, source_position = excluded.source_position,
-    source_time = excluded.source_time,
-    embedded_at = CASE WHEN applied.content_hash = excluded.content_hash THEN applied.embedded_at
-                       ELSE excluded.embedded_at END;
-
--- name: mark_gone
-DELETE FROM {g}.applied WHERE document = ANY(%(documents)s::bigint[]);
-
--- name: sample_lag
-INSERT INTO livedex.lag_samples (generation, source_id, document, deleted, committed_at, captured_at, searchable_at)
-SELECT %(generation)s, source_id, document, deleted, source_time, captured_at, clock_timestamp()
-FROM jsonb_to_recordset(%(documents)s) AS d(source_id integer, document bigint, deleted boolean,
-    source_time timestamptz, captured_at timestamptz);
-
--- name: quarantine
-INSERT INTO livedex.quarantine (document, generation, stage, reason, version)
-SELECT document, %(generation)s, stage, reason, version
-FROM jsonb_to_recordset(%(documents)s) AS q(document bigint, stage text, reason text, version text)
-ON CONFLICT (document, generation) DO UPDATE SET stage = excluded.stage, reason = excluded.reason,
-    version = excluded.version, attempts = livedex.quarantine.attempts + 1, last_at = clock_timestamp();
-
--- name: unquarantine
-DELETE FROM livedex.quarantine WHERE generation = %(generation)s AND document = ANY(%(documents)s::bigint[]);
-
 -- name: hold
 SELECT livedex.hold(%(resource)s, %(epoch)s, %(seconds)s);
-
--- name: move_cursor
-SELECT livedex.move_cursor(%(generation)s, %(shard)s, %(after)s, %(seq)s, %(added)s, %(updated)s, %(deleted)s,
-    %(embedded)s, %(inserted)s, %(dropped)s, %(longer)s);
 
 -- name: cursor
 SELECT seq FROM livedex.cursors WHERE generation = %(generation)s AND shard = %(shard)s;
@@ -188,11 +91,144 @@ SELECT seq FROM livedex.cursors WHERE generation = %(generation)s AND shard = %(
 -- name: note_cursor_error
 UPDATE livedex.cursors SET error = %(error)s WHERE generation = %(generation)s AND shard = %(shard)s;
 
--- name: mark_watermarks
-INSERT INTO livedex.watermarks (generation, shard, source_id, partition, position, position_time, position_serial)
-SELECT %(generation)s, %(shard)s, source_id, partition, position, position_time, position_serial
-FROM jsonb_to_recordset(%(positions)s) AS p(source_id integer, partition text, position text,
-    position_time timestamptz, position_serial bigint)
-ON CONFLICT (generation, shard, source_id, partition) DO UPDATE SET position = excluded.position,
-    position_time = excluded.position_time, position_serial = excluded.position_serial
-WHERE livedex.watermarks.position_serial < excluded.position_serial;
+-- name: apply
+SELECT {g}.apply(%(generation)s, %(shard)s, %(model_id)s, %(progress)s::jsonb, %(new_chunks)s::jsonb,
+    %(embeddings)b::halfvec[], %(indexed)s::jsonb, %(tsvs)b::tsvector[], %(weights)b::sparsevec[],
+    %(unindexed)s::bigint[], %(numbers)s::integer[], %(deltas)s::integer[], %(heaviest)s::real[],
+    %(dropped)s::bigint[], %(moved)s::jsonb, %(alive)s::jsonb, %(gone)s::bigint[], %(mended)s::bigint[],
+    %(refused)s::jsonb, %(timed)s::jsonb, %(positions)s::jsonb, %(unrested)s::bytea[]);
+
+-- name: exchange_terms
+SELECT {g}.exchange_terms(%(generation)s, %(shard)s, %(unindexed)s::bigint[], %(numbers)s::integer[],
+    %(deltas)s::integer[], %(heaviest)s::real[]);
+
+-- name: create_exchange_terms
+-- Take the terms of some chunks away, and bring the statistics to what they will be with the new ones. Of a term that
+-- stands in as many chunks as before, a note is taken only if it weighs more than every term is taken to.
+CREATE FUNCTION {g}.exchange_terms(of_generation integer, of_shard integer, unindexed bigint[], numbers integer[],
+    deltas integer[], heaviest real[])
+RETURNS void LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM {g}.terms t WHERE t.chunk = ANY(unindexed) RETURNING t.tsv, t.length
+    ), shift AS (
+        INSERT INTO {g}.frequencies (term, delta, heaviest)
+        SELECT c.term, sum(c.delta), max(c.heaviest) FROM (
+            SELECT livedex.term_number(lexeme, (SELECT term_seed FROM livedex.store)), -1, 0::real
+            FROM gone CROSS JOIN LATERAL unnest(tsvector_to_array(gone.tsv)) AS lexeme
+            UNION ALL SELECT * FROM unnest(numbers, deltas, heaviest)
+        ) AS c (term, delta, heaviest)
+        GROUP BY c.term HAVING sum(c.delta) <> 0 OR max(c.heaviest) > {least_heaviest} / 100.0
+    )
+    UPDATE livedex.cursors c SET terms_length = c.terms_length - (SELECT sum(g.length) FROM gone g)
+    WHERE c.generation = of_generation AND c.shard = of_shard AND EXISTS (SELECT FROM gone);
+$$;
+
+-- name: create_apply
+-- What a batch comes to, in one call, since each statement of its own would cost about as much again as it takes to run.
+-- What is NULL is not there. Chunks, vectors and terms of a large batch were copied before, in the same transaction.
+CREATE FUNCTION {g}.apply(of_generation integer, of_shard integer, model integer, progress jsonb, new_chunks jsonb,
+    embeddings halfvec[], indexed jsonb, tsvs tsvector[], weights sparsevec[], unindexed bigint[], numbers integer[],
+    deltas integer[], heaviest real[], dropped bigint[], moved jsonb, alive jsonb, gone bigint[], mended bigint[],
+    refused jsonb, timed jsonb, positions jsonb, unrested bytea[])
+RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    IF new_chunks IS NOT NULL THEN
+        WITH incoming AS MATERIALIZED (
+            SELECT r.*, e.embedding FROM jsonb_to_recordset(new_chunks) AS r(ordinal bigint, chunk bigint,
+                document bigint, index integer, start integer, "end" integer, heading_path text[], section_type text,
+                text text, shown_hash bytea, text_hash bytea, terms_hash bytea)
+            JOIN unnest(embeddings) WITH ORDINALITY AS e(embedding, ordinal) USING (ordinal)
+        ), chunks AS (
+            INSERT INTO {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type,
+                text, shown_hash, text_hash, terms_hash)
+            SELECT chunk, document, index, start, "end", heading_path, section_type, text, shown_hash, text_hash,
+                terms_hash
+            FROM incoming
+        )
+        INSERT INTO {g}.vectors (chunk, document, embedding) SELECT chunk, document, embedding FROM incoming;
+    END IF;
+    IF unindexed IS NOT NULL OR numbers IS NOT NULL THEN
+        PERFORM {g}.exchange_terms(of_generation, of_shard, unindexed, numbers, deltas, heaviest);
+    END IF;
+    IF indexed IS NOT NULL THEN
+        INSERT INTO {g}.terms (chunk, document, length, norm, tsv, weights)
+        SELECT r.chunk, r.document, r.length, r.norm, p.tsv, p.weights
+        FROM jsonb_to_recordset(indexed) AS r(ordinal bigint, chunk bigint, document bigint, length integer,
+            norm double precision)
+        JOIN unnest(tsvs, weights) WITH ORDINALITY AS p(tsv, weights, ordinal) USING (ordinal);
+    END IF;
+    IF dropped IS NOT NULL THEN
+        -- Their vectors go to rest, in case the text comes back.
+        WITH gone AS (
+            DELETE FROM {g}.chunks c WHERE c.chunk = ANY(dropped) RETURNING c.chunk, c.text_hash
+        ), vectors AS (
+            DELETE FROM {g}.vectors v WHERE v.chunk = ANY(dropped) RETURNING v.chunk, v.embedding
+        ), strays AS (
+            DELETE FROM {g}.strays s WHERE s.chunk = ANY(dropped)
+        )
+        INSERT INTO livedex.embeddings (model_id, text_hash, embedding, rested_at)
+        SELECT DISTINCT ON (gone.text_hash) model, gone.text_hash, vectors.embedding, clock_timestamp()
+        FROM gone JOIN vectors USING (chunk)
+        ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at;
+    END IF;
+    IF moved IS NOT NULL THEN
+        -- Their vectors stay. The text comes along only where it changed in a way that the embedding does not see.
+        UPDATE {g}.chunks c SET chunk_index = m.index, start_offset = m.start, end_offset = m.end,
+            heading_path = m.heading_path, section_type = m.section_type, text = coalesce(m.text, c.text),
+            shown_hash = m.shown_hash, terms_hash = m.terms_hash
+        FROM jsonb_to_recordset(moved) AS m(chunk bigint, index integer, start integer, "end" integer,
+            heading_path text[], section_type text, text text, shown_hash bytea, terms_hash bytea)
+        WHERE c.chunk = m.chunk;
+    END IF;
+    IF alive IS NOT NULL THEN
+        INSERT INTO {g}.applied AS a (document, seq, version, content_hash, chunks, source_position, source_time,
+            embedded_at)
+        SELECT d.document, d.seq, d.version, d.content_hash, d.chunks, d.source_position, d.source_time,
+            clock_timestamp()
+        FROM jsonb_to_recordset(alive) AS d(document bigint, seq bigint, version text, content_hash bytea,
+            chunks integer, source_position text, source_time timestamptz)
+        ON CONFLICT (document) DO UPDATE SET seq = excluded.seq, version = excluded.version,
+            content_hash = excluded.content_hash, chunks = excluded.chunks,
+            source_position = excluded.source_position, source_time = excluded.source_time,
+            embedded_at = CASE WHEN a.content_hash = excluded.content_hash THEN a.embedded_at
+                               ELSE excluded.embedded_at END;
+    END IF;
+    IF gone IS NOT NULL THEN
+        DELETE FROM {g}.applied a WHERE a.document = ANY(gone);
+    END IF;
+    IF mended IS NOT NULL THEN
+        DELETE FROM livedex.quarantine q WHERE q.generation = of_generation AND q.document = ANY(mended);
+    END IF;
+    IF refused IS NOT NULL THEN
+        INSERT INTO livedex.quarantine AS q (document, generation, stage, reason, version)
+        SELECT r.document, of_generation, r.stage, r.reason, r.version
+        FROM jsonb_to_recordset(refused) AS r(document bigint, stage text, reason text, version text)
+        ON CONFLICT (document, generation) DO UPDATE SET stage = excluded.stage, reason = excluded.reason,
+            version = excluded.version, attempts = q.attempts + 1, last_at = clock_timestamp();
+    END IF;
+    IF timed IS NOT NULL THEN
+        INSERT INTO livedex.lag_samples (generation, source_id, document, deleted, committed_at, captured_at,
+            searchable_at)
+        SELECT of_generation, d.source_id, d.document, d.deleted, d.source_time, d.captured_at, clock_timestamp()
+        FROM jsonb_to_recordset(timed) AS d(source_id integer, document bigint, deleted boolean,
+            source_time timestamptz, captured_at timestamptz);
+    END IF;
+    IF positions IS NOT NULL THEN
+        INSERT INTO livedex.watermarks AS w (generation, shard, source_id, partition, position, position_time,
+            position_serial)
+        SELECT of_generation, of_shard, p.source_id, p.partition, p.position, p.position_time, p.position_serial
+        FROM jsonb_to_recordset(positions) AS p(source_id integer, partition text, position text,
+            position_time timestamptz, position_serial bigint)
+        ON CONFLICT (generation, shard, source_id, partition) DO UPDATE SET position = excluded.position,
+            position_time = excluded.position_time, position_serial = excluded.position_serial
+        WHERE w.position_serial < excluded.position_serial;
+    END IF;
+    IF unrested IS NOT NULL THEN
+        DELETE FROM livedex.embeddings e WHERE e.model_id = model AND e.text_hash = ANY(unrested);
+    END IF;
+    PERFORM livedex.move_cursor(of_generation, of_shard, p.after, p.seq, p.added, p.updated, p.deleted, p.embedded,
+        p.inserted, p.dropped, p.longer)
+    FROM jsonb_to_record(progress) AS p(after bigint, seq bigint, added bigint, updated bigint, deleted bigint,
+        embedded bigint, inserted bigint, dropped bigint, longer bigint);
+END $$;

@@ -50,6 +50,7 @@ FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq ORDER BY i.ordinal;
 
 -- name: tombstone
 -- Documents that no longer exist: of truncated tables, or not seen by a finished snapshot. Those in `survivors` stay.
+-- What could not be mapped of them waits for nothing any more; generations take theirs out when they come by.
 WITH gone AS MATERIALIZED (
     SELECT document, row_number() OVER (ORDER BY document) AS ordinal FROM livedex.documents
     WHERE source_id = %(source_id)s AND NOT deleted AND document <> ALL(%(survivors)s::bigint[])
@@ -65,6 +66,8 @@ WITH gone AS MATERIALIZED (
         source_position = %(position)s, source_time = %(time)s, captured_at = clock_timestamp()
     FROM gone, head WHERE d.document = gone.document
     RETURNING d.document, d.seq, d.key_hash, d.captured_at
+), accepted AS (
+    DELETE FROM livedex.quarantine q USING gone WHERE q.generation = 0 AND q.document = gone.document
 ), history AS (
     INSERT INTO livedex.changes (seq, source_id, document, key_hash, op, version, source_position, source_time,
         captured_at)

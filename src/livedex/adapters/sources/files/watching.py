@@ -155,9 +155,9 @@ class _Watcher:
         return Heard(paths, self._seen)
 
     def _receive(self) -> None:
-        from watchfiles import watch
-
         try:
+            from watchfiles import watch
+
             events = watch(
                 self._folder.real,
                 self._directory,
