@@ -115,8 +115,9 @@ The others:
   null or what to run.
 - `init` also gives `tables`, the choices for each table with their reasons, `left_out`, the tables without, `exports`,
   variables to set, and `unready`, what keeps the sources from being followed.
-- `first_load` has DEMO_FIRST_LOAD. An edit has `edit`, `what`, `statement`, `question`, `searchable_ms`, `texts_embedded`, and `before` and
-  `after`, the hit that shows it.
+- The `first_load` of the demo has `documents`, `chunks`, `texts_embedded` and `seconds`. An edit has `edit` (its kind),
+  `what`, `statement`, `question`, `searchable_ms`, `texts_embedded`, and `before` and `after`: the hit on what was
+  edited, or null.
 
 ## Exit codes
 

@@ -1,23 +1,24 @@
-"""Write docs/reference/configuration.md from src/livedex/config/settings.py. Run it after a change there:
+"""Write docs/reference/configuration.md from the modules of src/livedex/config. Run it after a change there:
 
 python docs/generate_reference.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from livedex.config.settings import (
-    DURATION_UNITS,
+from livedex.config import (
     ApiEmbedder,
     AutoChunker,
     Configuration,
+    FilesSource,
     FixedChunker,
     HashingEmbedder,
     HtmlChunker,
@@ -27,10 +28,11 @@ from livedex.config.settings import (
     PostgresSource,
     Serve,
     Store,
-    Table,
     TextChunker,
     View,
 )
+from livedex.config.sources import Table
+from livedex.config.values import DURATION_UNITS
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 
@@ -38,6 +40,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", Configuration),
     ("`sources.<name>` with `kind: postgres`", PostgresSource),
     ("`sources.<name>.tables.<table>`", Table),
+    ("`sources.<name>` with `kind: files`", FilesSource),
     ("`embedders.<name>` with `kind: local`", LocalEmbedder),
     ("`embedders.<name>` with `kind: api`", ApiEmbedder),
     ("`embedders.<name>` with `kind: hashing`", HashingEmbedder),
@@ -53,7 +56,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
 )
 
 INTRODUCTION = """\
-<!-- Written by docs/generate_reference.py; change src/livedex/config/settings.py instead. -->
+<!-- Written by docs/generate_reference.py; change the modules of src/livedex/config instead. -->
 
 # Configuration
 
@@ -112,7 +115,7 @@ def _section(title: str, section: type[BaseModel]) -> Iterator[str]:
     yield from (
         f"## {title}",
         "",
-        section.__doc__ or "",
+        cleandoc(section.__doc__ or ""),
         "",
         "| key | value | default | meaning |",
         "|---|---|---|---|",
@@ -130,7 +133,7 @@ def _shape(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
-        return " or ".join(f"`{choice}`" for choice in schema["enum"])
+        return _quoted(schema["enum"])
     if schema.get("type") == "boolean":
         return "`true` or `false`"
     if schema.get("type") == "integer":
@@ -151,9 +154,16 @@ def _default(field: FieldInfo) -> str:
         return f"`{_duration(default)}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return _quoted(default)
     if isinstance(default, AutoChunker):
         return f"`{default.kind}`"
     return f"`{default}`" if isinstance(default, str | int) and default != "" else ""
+
+
+def _quoted(values: Sequence[str]) -> str:
+    between = " or " if len(values) == 2 else ", "
+    return between.join(f"`{value}`" for value in values)
 
 
 def _duration(duration: timedelta) -> str:

@@ -53,8 +53,9 @@ SELECT document_id, title, chunk_text FROM handbook_search('[0.0132,...]', 'all-
 `livedex embed handbook TEXT --json` gives the vector and the model's name to a program. The name carries a checksum of
 everything that makes vectors comparable, so it differs between precisions, revisions and prefixes of one model.
 
-The function takes the rows that the vector index proposes. It measures no more than that: `livedex search` and the
-Python API also measure the newest chunks and the few that the index cannot find
+The function ranks by meaning alone, as `livedex search --mode dense` does; without `--mode` a search is hybrid and
+ranks by words too. The function takes the rows that the vector index proposes and measures no more than that:
+`livedex search` and the Python API also measure the newest chunks and the few that the index cannot find
 ([decision 7](../decisions/0007-strays.md)), and measure everything where few documents are visible. Who needs the very
 same hits should use those.
 
@@ -84,7 +85,7 @@ WHERE category = 'policy' AND source_time > now() - interval '1 day' ORDER BY so
 ```
 
 The nearest chunks among those that one customer's user may see. `<=>` is cosine distance; 1 minus it is the score that
-`livedex search` shows:
+`livedex search --mode dense` shows, and among a hit's `scores` the one called `dense`:
 
 ```sql
 SELECT document_id, chunk_text, 1 - (embedding <=> '[0.0132,...]'::halfvec) AS score FROM handbook

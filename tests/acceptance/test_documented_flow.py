@@ -1,10 +1,14 @@
-"""The quickstart, the README and the SQL reference, done as they say against real servers."""
+"""The README, the pages on search and the SQL reference, done as they say against real servers.
+
+The quickstart has test_quickstart.py, the demo test_demo.py, docs/how-to/serve.md test_serve_page.py.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +23,8 @@ import livedex
 from livedex.store.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+SEARCH = ROOT / "docs" / "how-to" / "search.md"
 QUICKSTART = ROOT / "docs" / "quickstart.md"
 ROLE, PASSWORD = "livedex_reader", "choose-one"
 PATIENCE_SECONDS = 120.0
@@ -32,8 +38,10 @@ def blocks(page: Path, language: str, section: str = "") -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-def statements(section: str) -> list[str]:
-    return [part for block in blocks(QUICKSTART, "sql", section) for part in re.split(r"(?<=;)\n", block.strip())]
+def commands(page: Path, section: str = "") -> list[list[str]]:
+    """The words after `livedex` on each line of shell."""
+    lines = [line for block in blocks(page, "sh", section) for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("livedex ")]
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,9 @@ class Shop:
                 connection.execute(statement.encode())
 
     def configure(self, text: str) -> None:
-        """A page's configuration, with the embedder that needs no download."""
-        if "embedder" not in text:
-            text = text.replace("    from: shop\n", "    from: shop\n    embedder: hashing\n")
-        assert "embedder: hashing" in text
+        """The README's configuration, with the publication that the quickstart makes."""
+        assert "embedder: hashing" in text  # which needs no download
+        text = text.replace("    tables:\n", "    publication: livedex_shop\n    tables:\n")
         (self.directory / "livedex.yaml").write_text(text)
 
     def run(self, *arguments: str) -> str:
@@ -67,7 +74,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path, server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str]) -> Iterator[Shop]:
-    """Section 1 of the quickstart has been done."""
+    """The database of the quickstart, after its sections 1 and 3."""
     owner_dsn = database_on(server)
     environ = {
         "SHOP_DATABASE_URL": make_conninfo(owner_dsn, user=ROLE, password=PASSWORD),
@@ -75,7 +82,7 @@ def shop(tmp_path: Path, server: EmbeddedServer, database_on: Callable[[Embedded
         "HOME": str(tmp_path),
     }
     shop = Shop(tmp_path, owner_dsn, environ)
-    shop.execute(*statements("1. Prepare the database"))
+    shop.execute(*blocks(QUICKSTART, "sql", "1. Prepare the database"), *blocks(QUICKSTART, "sql", "3. Check it"))
     try:
         yield shop
     finally:
@@ -85,39 +92,46 @@ def shop(tmp_path: Path, server: EmbeddedServer, database_on: Callable[[Embedded
                 connection.execute(f"DROP ROLE {ROLE}")
 
 
-def test_quickstart_leads_from_a_table_to_searching_it_and_cleans_up(shop: Shop) -> None:
-    (configuration,) = blocks(QUICKSTART, "yaml")
+def test_readme_leads_from_its_configuration_to_searching(shop: Shop) -> None:
+    (configuration,) = blocks(README, "yaml")
     shop.configure(configuration)
-    synced = shop.run("-m", "livedex", "sync")
-    assert [line.split() for line in synced.splitlines()[1:]] == [["handbook", "2", "0", "0", "0", "0", "2"]]
-    shop.execute(*statements("5. Follow it"))
-    shop.run("-m", "livedex", "sync")
-    assert "within three working days" in shop.run("-m", "livedex", "search", "handbook", "refunds", "--top-k", "1")
-    (program,) = blocks(QUICKSTART, "python")
-    assert program.count('"When do I get my money back?"') == 1
-    question = program.replace("When do I get my money back?", "When are refunds paid?")  # hashing knows words only
-    assert shop.run("-c", question).startswith("Refund policy 2")
-    shop.execute(*statements("Clean up"))
-    with psycopg.connect(shop.owner_dsn) as connection:
-        left = connection.execute(
-            "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() "
-            "UNION ALL SELECT pubname FROM pg_publication UNION ALL SELECT rolname FROM pg_roles WHERE rolname = %s",
-            (ROLE,),
-        ).fetchall()
-    assert left == []
-
-
-def test_readme_configuration_and_program_search_the_table(shop: Shop) -> None:
-    (configuration,) = blocks(ROOT / "README.md", "yaml")
-    shop.configure(configuration.replace("    tables:\n", "    publication: livedex_shop\n    tables:\n"))
-    (program,) = blocks(ROOT / "README.md", "python")
+    told = commands(README, "Use it")
+    assert told.pop(3) == ["up"]  # which the quickstart's test runs
+    doctor, sync, search, status = [shop.run("-m", "livedex", *words) for words in told]
+    assert "✓ publication" in doctor
+    assert [line.split() for line in sync.splitlines()[1:]] == [["handbook", "3", "0", "0", "0", "0", "3"]]
+    assert "Refunds are paid within fourteen days" in search.partition(" 2  ")[0]
+    assert "nothing waits · indexed" in status
+    (program,) = blocks(README, "python")
     lag, hit, *_ = shop.run("-c", program).splitlines()
     assert lag.endswith("s behind the source")
     assert hit.startswith("refund-policy ")
+    (statement,) = blocks(README, "sql")
+    printed = shop.run("-m", "livedex", "embed", "handbook", "When are refunds paid?")
+    assert numberless(printed) == numberless(statement)
+    with psycopg.connect(shop.environ["LIVEDEX_DATABASE_URL"]) as connection:
+        assert connection.execute(printed.encode()).fetchall()[0][0] == "refund-policy"
+
+
+def numberless(statement: str) -> str:
+    """Without the vector and the model's name."""
+    return re.sub(r"'\[[^]]*\]', '[^']*'", "'[...]', '...'", statement)
+
+
+def test_page_on_search_finds_what_it_says(shop: Shop) -> None:
+    (configuration,) = blocks(SEARCH, "yaml")
+    shop.configure(configuration.replace("tables: {", "publication: livedex_shop, tables: {"))
+    shop.run("-m", "livedex", "sync")
+    hybrid, lexical = [shop.run("-m", "livedex", *words) for words in commands(SEARCH)]
+    assert "refund-policy" in hybrid
+    assert "error-codes" in lexical
+    assert "refund-policy" not in lexical
+    for parts in ("retry limit", "payment_retry_limit", "limits"):
+        assert "error-codes" in shop.run("-m", "livedex", "search", "handbook", parts, "--mode", "lexical")
 
 
 async def test_sql_reference_tells_the_columns_and_its_examples_run(shop: Shop) -> None:
-    (configuration,) = blocks(QUICKSTART, "yaml")
+    (configuration,) = blocks(README, "yaml")
     shop.configure(configuration.replace("metadata: [category]", "metadata: [category, start]"))
     shop.execute("ALTER TABLE documents ADD COLUMN start date")
     async with livedex.open(shop.directory / "livedex.yaml", environ=shop.environ) as index:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Reader:
     here; `exported` what has been typed to be remembered."""
 
     directory: Path
+    livedex: Path
     owner_dsn: str
     environ: dict[str, str]
     written: dict[str, str]
@@ -119,8 +120,15 @@ class Reader:
 
     def follows(self, shown: str) -> None:
         """Start `livedex up`, and wait until it has said all that the page shows."""
-        self.up = subprocess.Popen(["livedex", "up"], cwd=self.directory, env=self.environ, text=True,
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        self.up = subprocess.Popen(
+            [self.livedex, "up"],
+            cwd=self.directory,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         assert self.up.stdout is not None
         said = ""
         for line in self.up.stdout:
@@ -160,9 +168,7 @@ async def asks_over_mcp(configuration: dict[str, Any], environ: dict[str, str]) 
     if "url" in wanted:
         server: Any = wanted["url"]
     else:
-        server = StdioServerParameters(
-            command=wanted["command"], args=wanted["args"], env={**environ, **wanted["env"]}
-        )
+        server = StdioServerParameters(command=wanted["command"], args=wanted["args"], env={**environ, **wanted["env"]})
     async with Client(server) as client:
         found = await client.call_tool("search", {"view": "shop", "query": "When are refunds paid?", "top_k": 1})
     assert not found.is_error
@@ -170,14 +176,15 @@ async def asks_over_mcp(configuration: dict[str, Any], environ: dict[str, str]) 
 
 
 @pytest.fixture
-def reader(tmp_path: Path, server: EmbeddedServer, database_on: Any) -> Iterator[Reader]:
+def reader(tmp_path: Path, server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str]) -> Iterator[Reader]:
     if shutil.which("curl") is None:
         pytest.skip("no curl on this machine")
     commands, directory = tmp_path / "bin", tmp_path / "shop"
     commands.mkdir()
     directory.mkdir()
-    (commands / "livedex").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m livedex "$@"\n')
-    (commands / "livedex").chmod(0o755)
+    livedex = commands / "livedex"
+    livedex.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m livedex "$@"\n')
+    livedex.chmod(0o755)
     port = conninfo_to_dict(server.public_dsn)["port"]
     cache = os.environ.get("LIVEDEX_CACHE", str(Path.home() / ".cache" / "livedex"))
     address = f"127.0.0.1:{port}/shop"
@@ -191,8 +198,8 @@ def reader(tmp_path: Path, server: EmbeddedServer, database_on: Any) -> Iterator
     }
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         connection.execute("CREATE DATABASE shop")
-        made = Reader(directory, make_conninfo(server.dsn, dbname="shop"), environ,
-                      {DIRECTORY: str(directory), DATABASE: address})  # fmt: skip
+        written = {DIRECTORY: str(directory), DATABASE: address}
+        made = Reader(directory, livedex, make_conninfo(server.dsn, dbname="shop"), environ, written)
         try:
             yield made
         finally:
@@ -215,6 +222,7 @@ def drop_shop(connection: psycopg.Connection) -> None:
     connection.execute(f"DROP ROLE IF EXISTS {ROLE}")
 
 
+@pytest.mark.slow
 def test_the_quickstart_leads_from_a_table_to_an_agent_that_searches_it(reader: Reader) -> None:
     for block in blocks():
         reader.does(block)

@@ -284,12 +284,13 @@ async def test_narrow_view_of_the_corpus_still_fills_top_k(world: World) -> None
 async def test_filtered_search_finds_what_exact_search_finds(library: World, column: str) -> None:
     async with library.open() as index:
         for query in QUERIES:
+            hits = list((await index.search("handbook", query, filters={column: "1"})).hits)
             for mode in ("dense", "lexical"):
                 found = await index.search("handbook", query, filters={column: "1"}, mode=mode)
                 exact = await index.search("handbook", query, filters={column: "1"}, mode=mode, exact=True)
                 assert scores(found.hits) == scores(exact.hits)
-            both = await index.search("handbook", query, filters={column: "1"})
-            assert {hit.metadata[column] for hit in (*both.hits, *found.hits)} == {"1"}
+                hits += found.hits
+            assert {hit.metadata[column] for hit in hits} == {"1"}
 
 
 def scores(hits: Sequence[Hit]) -> list[float]:
@@ -518,3 +519,28 @@ async def test_plain_sql_by_distance_fills_its_limit(library: World) -> None:
         "SELECT document_id FROM handbook WHERE half = '1' ORDER BY embedding <=> %s::halfvec LIMIT 300", vector
     )
     assert len(set(rows)) == 300
+
+
+async def test_filter_finds_documents_whose_value_is_a_list_that_holds_it(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World(database_on(server), database_on(server), tmp_path / "livedex.yaml")
+    world.config.write_text(
+        "sources:\n  kb:\n    kind: postgres\n    url: ${KB_DATABASE_URL}\n"
+        "    tables: {notes: {key: id, content: content, metadata: tags}}\n"
+        "views:\n  handbook: {from: kb, embedder: hashing}\n"
+    )
+    world.execute("CREATE TABLE notes (id text PRIMARY KEY, content text, tags jsonb)")
+    for key, tags in (("a", '["new", "long haul"]'), ("b", '"new"'), ("c", '["renewed", 7]'), ("d", "null"), ("e", None)):
+        world.execute("INSERT INTO notes VALUES (%s, 'about travel', %s)", key, tags)
+    async with world.open() as index:
+        await index.sync()
+
+        async def found(tag: str | list[str], mode: str) -> list[str]:
+            return sorted(ids((await index.search("handbook", "travel", filters={"tags": tag}, mode=mode)).hits))
+
+        for mode in ("hybrid", "dense", "lexical"):
+            assert await found("new", mode) == ["a", "b"]
+            assert await found("long haul", mode) == ["a"]
+            assert await found(["renewed", "long haul"], mode) == ["a", "c"]
+            assert await found("haul", mode) == []

@@ -18,6 +18,7 @@ from livedex.config import (
     HtmlChunker,
     LocalEmbedder,
     MarkdownChunker,
+    PostgresSource,
     Settings,
     TextChunker,
     load,
@@ -238,15 +239,20 @@ def test_default_may_hold_what_yaml_would_take_for_structure(directory: Director
     assert directory.load(text).sources["kb"].tables["documents"].title == "a, b: c #d"
 
 
+def source_url(settings: Settings) -> str:
+    source = settings.sources["kb"]
+    assert isinstance(source, PostgresSource)
+    return source.url.get_secret_value()
+
+
 def test_two_dollars_are_one_and_start_no_variable(directory: Directory) -> None:
     text = SOURCES.replace("url: ${KB_DATABASE_URL}", "url: postgresql://u:a$$b$c$${KB}@h/d") + VIEWS
-    assert directory.load(text).sources["kb"].url.get_secret_value() == "postgresql://u:a$b$c${KB}@h/d"
+    assert source_url(directory.load(text)) == "postgresql://u:a$b$c${KB}@h/d"
 
 
 def test_variables_may_be_part_of_a_value(directory: Directory) -> None:
     text = SOURCES.replace("${KB_DATABASE_URL}", "postgresql://${U}:${P}@h/d") + VIEWS
-    url = directory.load(text, U="me", P="it's: #1, {x}").sources["kb"].url
-    assert url.get_secret_value() == "postgresql://me:it's: #1, {x}@h/d"
+    assert source_url(directory.load(text, U="me", P="it's: #1, {x}")) == "postgresql://me:it's: #1, {x}@h/d"
 
 
 def test_value_of_a_variable_is_not_read_as_yaml(directory: Directory) -> None:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
 from livedex.cli import terminal
 from livedex.cli.doors import own_version
-from livedex.cli.running import opened, run
+from livedex.cli.running import Principals, Tenant, opened, run
 
 
 def mcp(
     context: typer.Context,
-    tenant: Annotated[
-        str | None, typer.Option(metavar="TENANT", help="On behalf of this tenant.", show_default=False)
-    ] = None,
-    principals: Annotated[
-        list[str] | None,
-        typer.Option("--principal", metavar="NAME", help="On behalf of this user or group; repeatable."),
-    ] = None,
+    tenant: Tenant = None,
+    principals: Principals = None,
 ) -> None:
     """Answer a model's searches over MCP on stdin and stdout.
 

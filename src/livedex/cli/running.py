@@ -23,6 +23,10 @@ UNEXPECTED = 1
 INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
+Tenant = Annotated[str | None, typer.Option(metavar="TENANT", help="On behalf of this tenant.", show_default=False)]
+Principals = Annotated[
+    list[str] | None, typer.Option("--principal", metavar="NAME", help="On behalf of this user or group; repeatable.")
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from livedex.cli import terminal
-from livedex.cli.running import Json, opened, run
+from livedex.cli.running import Json, Principals, Tenant, opened, run
 from livedex.cli.terminal import counted, note, one_line, say, seconds
 from livedex.model import Mode
 
@@ -37,13 +37,8 @@ def search(
     exact: Annotated[
         bool, typer.Option("--exact", metavar="", help="Measure and score everything instead of asking the indexes.")
     ] = False,
-    tenant: Annotated[
-        str | None, typer.Option(metavar="TENANT", help="On behalf of this tenant.", show_default=False)
-    ] = None,
-    principals: Annotated[
-        list[str] | None,
-        typer.Option("--principal", metavar="NAME", help="On behalf of this user or group; repeatable."),
-    ] = None,
+    tenant: Tenant = None,
+    principals: Principals = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Search a view: the best chunks first, with how fresh they are.

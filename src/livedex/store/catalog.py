@@ -254,6 +254,7 @@ async def _index_metadata(connection: AsyncConnection[Any], column: str) -> None
     digest = hashlib.blake2b(column.encode(), digest_size=6).hexdigest()
     for statement, name in (
         ("metadata_index", f"documents_metadata_{digest}"),
+        ("metadata_list_index", f"documents_metadata_{digest}_list"),
         ("metadata_statistics", f"metadata_{digest}"),
     ):
         # Even IF NOT EXISTS waits for everybody who is writing documents, also for a worker that froze in doing so.

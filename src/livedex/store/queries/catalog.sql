@@ -50,6 +50,11 @@ SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'livedex'::regnamespace
 CREATE INDEX IF NOT EXISTS {index} ON livedex.documents (left(metadata ->> {name}, 64))
 WHERE left(metadata ->> {name}, 64) IS NOT NULL;
 
+-- name: metadata_list_index
+-- For values that are lists, of which any element may be asked for.
+CREATE INDEX IF NOT EXISTS {index} ON livedex.documents USING gin ((metadata -> {name}))
+WHERE jsonb_typeof(metadata -> {name}) = 'array';
+
 -- name: metadata_statistics
 -- For plain SQL on a view, whose conditions are on the whole value.
 CREATE STATISTICS IF NOT EXISTS livedex.{index} ON (metadata ->> {name}) FROM livedex.documents;

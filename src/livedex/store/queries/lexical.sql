@@ -127,6 +127,8 @@ CROSS JOIN LATERAL (
     WHERE d.document = t.document AND NOT d.deleted AND d.source_id = ANY(of_sources) AND d.tenant = ANY(for_tenants)
         AND d.acl && for_principals
         AND NOT EXISTS (SELECT FROM jsonb_each(accepted) AS f(name, allowed_values)
-                        WHERE NOT coalesce(f.allowed_values ? (d.metadata ->> f.name), false))
+                        WHERE NOT coalesce(f.allowed_values ? (d.metadata ->> f.name), false)
+                            AND NOT coalesce(jsonb_typeof(d.metadata -> f.name) = 'array' AND d.metadata -> f.name
+                                ?| ARRAY(SELECT jsonb_array_elements_text(f.allowed_values)), false))
     OFFSET 0) AS allowed
 ORDER BY f.rank

@@ -40,7 +40,9 @@ NOT d.deleted AND d.source_id = ANY(%(source_ids)s::integer[]) AND d.tenant = AN
 AND d.acl && %(principals)s::text[]
 
 -- name: has_metadata
-AND left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata ->> {name} = ANY(%({values})s::text[])
+-- The value is one of these, or a list that holds one of them.
+AND (left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata ->> {name} = ANY(%({values})s::text[])
+     OR jsonb_typeof(d.metadata -> {name}) = 'array' AND d.metadata -> {name} ?| %({values})s::text[])
 
 -- name: found
 -- What BM25 proposes, and its scores for what the vectors propose. Where few documents are visible, only these count.
