@@ -192,6 +192,19 @@ def test_it_ends_with_a_table_of_what_every_edit_took(shown: str) -> None:
     assert rows == [*zip((edit.what for edit in EDITS), texts, strict=True), ("median, and sum", "3")]
 
 
+def test_the_readme_shows_what_it_prints(demo: Demo) -> None:
+    """But for numbers and where lines break."""
+    shown = flat(demo.run("--exit").stdout)
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    parts = [flat(part) for part in block.split("\n...\n")]
+    assert [part for part in parts if part not in shown] == []
+
+
+def flat(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "#", " ".join(text.split()))
+
+
 def test_it_answers_searches_until_the_input_ends(demo: Demo) -> None:
     shown = demo.run(typed="PAYMENT_RETRY_LIMIT\n").stdout.partition("Your turn.")[2]
     assert re.search(r"^ 1 .+ payment-settings$", shown, re.MULTILINE)

@@ -238,3 +238,21 @@ async def test_searches_while_the_index_changes_see_one_state(index: livedex.Ind
 def _holds(title: str, section: Sequence[str], text: str) -> bool:
     said = " ".join((title, *section, text)).lower()
     return "parcel" in said or "invoice" in said
+
+
+async def test_statistics_that_many_edits_appended_to_are_added_up_without_changing(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    rng = random.Random(5)
+    async with world.open() as index:
+        for _ in range(12):
+            world.execute("INSERT INTO documents VALUES (%s, 'Refund', %s, 'c')", f"d{rng.random()}", document(rng))
+            await index.sync()
+        summed = "SELECT term, sum(delta), max(heaviest) FROM livedex_g1.frequencies GROUP BY 1 ORDER BY 1"
+        most = "SELECT max(rows) FROM (SELECT count(*) AS rows FROM livedex_g1.frequencies GROUP BY term) AS by_term"
+        before = world.stored(summed)
+        assert world.stored(most)[0][0] > 8
+        await index.catalog.fold()
+        assert world.stored(summed) == before
+        assert world.stored(most)[0][0] <= 8

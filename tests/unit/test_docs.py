@@ -6,6 +6,7 @@ import ast
 import re
 import runpy
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,13 @@ def _problem(words: list[str]) -> str | None:
     return f"{' '.join(words)}: no option {unknown[0]}" if unknown else None
 
 
+@pages
+def test_extras_that_are_installed_exist(page: Path) -> None:
+    named = re.findall(r"(?:livedex|\.)\[([\w,]+)\]", page.read_text(encoding="utf-8"))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {extra for several in named for extra in several.split(",")} - set(extras) == set()
+
+
 @pytest.mark.parametrize("name", ["cli", "sql"])
 def test_generated_page_is_current(name: str) -> None:
     script = DOCS / f"generate_{name}_reference.py"
@@ -127,6 +135,18 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
             targets = re.findall(r"\]\(([^)#\s]+)", prose(page))
             waiting += [(page.parent / target).resolve() for target in targets if not target.startswith("http")]
     assert [name for name, page in zip(NAMES, PAGES, strict=True) if page not in reached] == []
+
+
+def test_the_readme_names_every_how_to_page() -> None:
+    linked = set(re.findall(r"\]\(docs/how-to/([\w-]+\.md)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert linked == {page.name for page in (DOCS / "how-to").iterdir()}
+
+
+def test_decisions_are_listed_by_their_titles() -> None:
+    listed = re.findall(r"^(\d+)\. \[(.+)\]\((.+)\)$", (DOCS / "decisions" / "README.md").read_text(), re.MULTILINE)
+    files = sorted(DOCS.glob("decisions/0*.md"))
+    titled = [(file.read_text(encoding="utf-8").partition("\n")[0], file.name) for file in files]
+    assert [(f"# {number}. {title}", name) for number, title, name in listed] == titled
 
 
 def test_the_readme_tells_the_two_commands() -> None:

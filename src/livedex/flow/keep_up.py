@@ -16,9 +16,11 @@ from livedex.model import Generation, TableMapping
 from livedex.ports import Source
 from livedex.rules.freshness import view_watermarks
 from livedex.store.entries import SourceRow
+from livedex.store.generations import GenerationTables
 
 DRAIN_SECONDS = 20.0
-UPKEEP_SECONDS = 3600.0
+PRUNE_SECONDS = 3600.0
+FOLD_SECONDS = 60.0
 LOOK_SECONDS = 0.25
 PATIENCE = 3
 """Failures in a row of one worker after which `sync` gives up."""
@@ -118,8 +120,10 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
             if await _reached(shop, work, targets):
                 break
             await _wait_a_little(applied)
-        for built in work.built:
-            await follow_indexes(shop, built.generation, probe=False)
+        while not await _indexed(shop, work):
+            failures.check()
+            _check_tasks(tasks)
+            await shop.clock.sleep(LOOK_SECONDS)
     after = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
     return {view: _counts(before[view], after[view]) for view in after}
 
@@ -184,6 +188,12 @@ async def _reached(shop: Workshop, work: Work, targets: Mapping[str, Mapping[str
     return True
 
 
+async def _indexed(shop: Workshop, work: Work) -> bool:
+    """Whether the indexes stand that this process, or another, is building."""
+    tables = GenerationTables(shop.database)
+    return all([(await tables.state(built.generation)).indexed for built in work.built])
+
+
 async def _drained(shop: Workshop, work: Work) -> None:
     while True:
         applied = shop.applied.next()
@@ -194,12 +204,16 @@ async def _drained(shop: Workshop, work: Work) -> None:
 
 
 async def _upkeep(shop: Workshop) -> None:
+    pruned = -PRUNE_SECONDS
     while True:
         try:
-            await shop.catalog.prune()
+            if shop.clock.monotonic() - pruned >= PRUNE_SECONDS:
+                await shop.catalog.prune()
+                pruned = shop.clock.monotonic()
+            await shop.catalog.fold()
         except LivedexError as error:
             shop.report("upkeep", error)
-        await shop.clock.sleep(UPKEEP_SECONDS)
+        await shop.clock.sleep(FOLD_SECONDS)
 
 
 async def _wait_a_little(event: asyncio.Event) -> None:

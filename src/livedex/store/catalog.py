@@ -143,16 +143,18 @@ class Catalog:
             await connection.execute(load("log")["notify"], {"news": " "})
 
     async def prune(self) -> None:
-        """What is kept for a time: lag samples 7 days, resting vectors 30; statistics of terms added up; and room for
-        the history's next weeks."""
-        for generation in await self.generations():
-            if generation.recipe.lexical:
-                async with self._database.connection() as connection:
-                    await connection.execute(LEXICON.for_schema(generation.schema)["fold"])
+        """What is kept for a time: lag samples 7 days, resting vectors 30; and room for the history's next weeks."""
         await self._execute("prune_lag_samples")
         await self._execute("prune_embeddings")
         async with self._database.connection() as connection:
             await connection.execute(load("log")["ensure_history"])
+
+    async def fold(self) -> None:
+        """Add up the statistics of terms that many edits have appended to."""
+        for generation in await self.generations():
+            if generation.recipe.lexical:
+                async with self._database.connection() as connection:
+                    await connection.execute(LEXICON.for_schema(generation.schema)["fold"])
 
     async def _add_generation(
         self, connection: AsyncConnection[Any], view_id: int, sources: Sequence[SourceRow], recipe: Recipe, shards: int
