@@ -22,8 +22,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from beir import read_collection as read_judged
-from scifact_dense import CACHE, DATA, embed_corpus, read_collection
+from beir import read_collection
+from scifact_dense import CACHE, embed_corpus
 from stage import described, print_machine, stage
 
 import livedex
@@ -135,7 +135,7 @@ async def measure(chunks: int, queries: int, vectors: Vectors, texts: Sequence[s
         async with livedex.open(place.config, environ=place.environ, embedders={"hashing": embedder}) as index:
             await index.sync()
             view = (await index.status()).views[0]
-            claims = [claim for name in ("scifact", "scifact-train") for claim in read_judged(name).queries]
+            claims = [claim for name in ("scifact", "scifact-train") for claim in read_collection(name).queries]
             asked = rng.sample(claims, queries)
             print(f"{view.chunks:,} chunks of {view.documents:,} documents")
             for mode, top_k in (("hybrid", 10), ("lexical", 10), ("dense", 10), ("dense", 100)):
@@ -156,7 +156,7 @@ async def main() -> None:
     chosen = parser.parse_args()
     print_machine()
     print("search, one client, mixtures of all-MiniLM-L6-v2 vectors, without the query embedding")
-    texts = read_collection(DATA).documents
+    texts = [f"{title} {text}" for _, title, text in read_collection("scifact").documents]
     vectors, _ = await embed_corpus(LocalEmbedder(cache_directory=CACHE), texts)
     for chunks in chosen.chunks:
         await measure(chunks, chosen.queries, vectors, texts)

@@ -193,7 +193,7 @@ def test_it_ends_with_a_table_of_what_every_edit_took(shown: str) -> None:
 
 
 def test_the_readme_shows_what_it_prints(demo: Demo) -> None:
-    """But for numbers and where lines break."""
+    """But for numbers, their units, and where lines break."""
     shown = flat(demo.run("--exit").stdout)
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
@@ -202,12 +202,12 @@ def test_the_readme_shows_what_it_prints(demo: Demo) -> None:
 
 
 def flat(text: str) -> str:
-    return re.sub(r"\d+(\.\d+)?", "#", " ".join(text.split()))
+    return re.sub(r"\d+(\.\d+)?( m?s\b)?", "#", " ".join(text.split()))
 
 
 def test_it_answers_searches_until_the_input_ends(demo: Demo) -> None:
     shown = demo.run(typed="PAYMENT_RETRY_LIMIT\n").stdout.partition("Your turn.")[2]
-    assert re.search(r"^ 1 .+ payment-settings$", shown, re.MULTILINE)
+    assert re.search(r"^ 1 .+  payment-settings  \(dense .+, lexical .+\)$", shown, re.MULTILINE)
 
 
 def test_on_an_ascii_terminal_everything_is_ascii(demo: Demo) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 import livedex
 from livedex.errors import LivedexError, SourceUnavailable
+from livedex.faults import Faults
 from livedex.store.embedded import EmbeddedServer
 
 PATIENCE_SECONDS = 60.0
@@ -36,9 +37,9 @@ class FolderWorld:
     store_dsn: str
     config: Path
 
-    def open(self) -> AbstractAsyncContextManager[livedex.Index]:
+    def open(self, faults: Faults | None = None) -> AbstractAsyncContextManager[livedex.Index]:
         environ = {"LIVEDEX_DATABASE_URL": self.store_dsn, "HOME": str(self.config.parent)}
-        return livedex.open(self.config, environ=environ)
+        return livedex.open(self.config, environ=environ, faults=faults)
 
     @asynccontextmanager
     async def followed(self, errors: list[LivedexError] | None = None) -> AsyncIterator[livedex.Index]:
@@ -120,6 +121,38 @@ async def test_a_sync_waits_for_a_process_that_follows_the_folder(world: FolderW
                 world.write("a.md", f"Text number {number}.")
                 await other.sync()
                 assert world.searchable() == {"a.md": f"Text number {number}."}
+
+
+class StopsAfterFirstCommit:
+    """Whoever has captured something waits, for ever."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    async def reach(self, name: str) -> None:
+        if name == "capture.after_commit":
+            self.reached.set()
+            await asyncio.Event().wait()
+
+
+async def test_while_a_folder_is_read_again_what_was_known_to_be_searchable_still_is(world: FolderWorld) -> None:
+    world.write("a.md", "The text of a.")
+    async with world.open() as index:
+        await index.sync()
+        (before,) = (await index.search("handbook", "text")).watermark
+    stopped = StopsAfterFirstCommit()
+    async with world.open(stopped) as index:
+        following = asyncio.create_task(index.up(asyncio.Event()))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await stopped.reached.wait()
+        assert world.stored("SELECT state FROM livedex.partitions") == [("snapshot",)]
+        retrieval = await index.search("handbook", "text")
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    (after,) = retrieval.watermark
+    assert (after.position, after.time) == (before.position, before.time)
+    assert retrieval.lag_seconds is not None
+    assert [hit.document_id for hit in retrieval.hits] == ["a.md"]
 
 
 async def test_a_rename_keeps_the_document_and_embeds_nothing(world: FolderWorld) -> None:

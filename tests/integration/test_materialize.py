@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.world import World, check_view
 
@@ -16,7 +17,7 @@ import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.clock import SystemClock
 from livedex.errors import EmbedderMisconfigured, EmbedderUnavailable, LivedexError
-from livedex.flow.keep_up import Counts
+from livedex.flow.keep_up import FOLD_SECONDS, Counts
 from livedex.model import Hit
 from livedex.ports import Embedder, Vectors
 from livedex.store.embedded import EmbeddedServer
@@ -184,7 +185,7 @@ async def test_throttled_embedder_is_called_again_after_the_time_it_asked_for(wo
     embedder = FaultyEmbedder(HashingEmbedder(), [Throttles(7.5), Throttles(8.25)])
     async with opened(world, embedder, clock) as index:
         await index.sync()
-    assert [seconds for seconds in clock.asked if seconds > 5 and seconds != 3600] == [7.5, 8.25]
+    assert [seconds for seconds in clock.asked if seconds > 5 and seconds != FOLD_SECONDS] == [7.5, 8.25]
     await check_view(world)
 
 
@@ -374,6 +375,30 @@ async def test_resync_of_an_unchanged_source_embeds_nothing_and_writes_no_vector
         counts = (await index.sync())["handbook"]
     assert counts == Counts(0, 0, 5, 0, 0, 0, 5)
     assert vectors(world) == before
+
+
+# Ends
+
+
+async def test_whoever_is_interrupted_while_it_writes_leaves_no_lease_behind(world: World) -> None:
+    write(world, "a", "text")
+    await sync(world)
+    with psycopg.connect(world.store_dsn) as blocking:
+        blocking.execute("SELECT FROM livedex.log_head FOR UPDATE")
+        write(world, "a", "edited")
+        async with world.open() as index, asyncio.timeout(60):
+            writing = asyncio.create_task(index.sync())
+            await until_somebody_waits(world)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+    assert world.stored("SELECT resource FROM livedex.leases WHERE expires_at > clock_timestamp()") == []
+
+
+async def until_somebody_waits(world: World) -> None:
+    while True:
+        await asyncio.sleep(0.01)
+        if world.stored("SELECT FROM pg_locks WHERE NOT granted"):
+            return
 
 
 # Extremes

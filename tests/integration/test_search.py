@@ -531,7 +531,13 @@ async def test_filter_finds_documents_whose_value_is_a_list_that_holds_it(
         "views:\n  handbook: {from: kb, embedder: hashing}\n"
     )
     world.execute("CREATE TABLE notes (id text PRIMARY KEY, content text, tags jsonb)")
-    for key, tags in (("a", '["new", "long haul"]'), ("b", '"new"'), ("c", '["renewed", 7]'), ("d", "null"), ("e", None)):
+    for key, tags in (
+        ("a", '["new", "long haul"]'),
+        ("b", '"new"'),
+        ("c", '["renewed", 7]'),
+        ("d", "null"),
+        ("e", None),
+    ):
         world.execute("INSERT INTO notes VALUES (%s, 'about travel', %s)", key, tags)
     async with world.open() as index:
         await index.sync()

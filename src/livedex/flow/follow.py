@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 
 from livedex.clock import Backoff, Clock
 from livedex.errors import (
@@ -209,7 +209,7 @@ async def _keep(
                 try:
                     await work(connection, lease)
                 finally:
-                    await _give_back(connection, lease)
+                    await asyncio.shield(_give_back(shop, connection, lease))
             finally:
                 await connection.close()
         except LivedexError as error:
@@ -221,10 +221,18 @@ async def _keep(
             await shop.clock.sleep(wait or shop.backoff.seconds(failures, shop.clock.jitter()))
 
 
-async def _give_back(connection: AsyncConnection[Any], lease: Lease) -> None:
-    """Let others have it at once. A connection that was interrupted takes its lease with it when it is closed."""
-    if connection.info.transaction_status is TransactionStatus.IDLE:
-        await asyncio.shield(release(connection, lease))
+async def _give_back(shop: Workshop, connection: AsyncConnection[Any], lease: Lease) -> None:
+    """Let others have it at once, and nobody believe that we still work. One whose connection is lost expires."""
+    if connection.closed:
+        return
+    idle = connection.info.transaction_status is TransactionStatus.IDLE
+    if idle and connection.info.pipeline_status is PipelineStatus.OFF:
+        await release(connection, lease)
+        return
+    # Interrupted while it wrote: whatever else it is sent would end with it, uncommitted.
+    await connection.close()
+    async with shop.database.connection() as another:
+        await release(another, lease)
 
 
 async def _note(shop: Workshop, name: str, note: Callable[[LivedexError], Any], error: LivedexError) -> None:

@@ -101,7 +101,7 @@ async def find(
     """
     mode = query.mode if query.mode is not Mode.HYBRID or asked.numbers else Mode.DENSE
     limit = max(CANDIDATES, query.top_k)
-    narrows = bool(query.filters) or query.tenant is not None or bool(query.principals)
+    narrows = _narrows(query)
     near = "exact" if exact else "near_or_exact" if narrows else "near"
     dimensions = generation.recipe.model.dimensions
     filters = tuple(sorted(query.filters))
@@ -119,6 +119,10 @@ async def find(
     hits = tuple(row for row in rows if row["chunk"] is not None)
     complete = exact or mode is Mode.LEXICAL or rows[0]["near"] >= query.top_k
     return Found(hits, complete, Marks.of_json(json.loads(rows[0]["marks"])))
+
+
+def _narrows(query: Query) -> bool:
+    return bool(query.filters) or query.tenant is not None or bool(query.principals)
 
 
 async def _rows(connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -178,7 +182,8 @@ def _values(
         "lexemes": list(asked.lexemes),
         "numbers": list(asked.numbers),
         "occurrences": list(asked.occurrences),
-        "having": Jsonb({name: list(accepted) for name, accepted in query.filters.items()}),
+        "accepted": Jsonb({name: list(accepted) for name, accepted in query.filters.items()}),
+        "narrows": _narrows(query),
         "everything": exact,
     }
     for number, name in enumerate(sorted(query.filters)):

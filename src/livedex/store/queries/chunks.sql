@@ -220,6 +220,7 @@ BEGIN
         SELECT of_generation, of_shard, p.source_id, p.partition, p.position, p.position_time, p.position_serial
         FROM jsonb_to_recordset(positions) AS p(source_id integer, partition text, position text,
             position_time timestamptz, position_serial bigint)
+        WHERE p.position IS NOT NULL
         ON CONFLICT (generation, shard, source_id, partition) DO UPDATE SET position = excluded.position,
             position_time = excluded.position_time, position_serial = excluded.position_serial
         WHERE w.position_serial < excluded.position_serial;

@@ -10,8 +10,8 @@
 -- `within`: only these documents, which are visible; else visibility is judged here. `everything`: no index.
 CREATE FUNCTION {g}.lexical(of_generation integer, k1 double precision, b double precision, lexemes text[],
     numbers integer[], occurrences integer[], beside bigint[], within bigint[], of_sources integer[],
-    for_tenants text[], for_principals text[], accepted jsonb, wanted integer, certain integer, bound double precision,
-    everything boolean)
+    for_tenants text[], for_principals text[], accepted jsonb, narrows boolean, wanted integer, certain integer,
+    bound double precision, everything boolean)
 RETURNS TABLE (chunk bigint, score double precision, proposed boolean)
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -29,12 +29,15 @@ DECLARE
     next_up integer;
     rest double precision;
     enough double precision;
-    hidden integer := 0;
+    certain_rank integer := certain;
+    complete boolean;
     look tsquery;
     room integer := wanted + 28;
+    ranks integer[];
     visible bigint[];
     found bigint[];
     distances double precision[];
+    owners bigint[];
 BEGIN
     SELECT sum(c.chunks), greatest(1, sum(c.terms_length) / nullif(sum(c.chunks), 0)::double precision)
     INTO chunks, average FROM livedex.cursors c WHERE c.generation = of_generation;
@@ -64,22 +67,35 @@ BEGIN
             SELECT t.chunk FROM {g}.terms t WHERE t.document = ANY(within) AND t.weights <#> asked < 0
             ORDER BY t.weights <#> asked LIMIT room) AS s;
     ELSE
-        looked_up := 0;
+        IF narrows THEN
+            room := 4 * room;
+        END IF;
         LOOP
+            looked_up := 0;
+            found := NULL;
+            distances := NULL;
+            owners := NULL;
+            complete := true;
             IF everything THEN
                 looked_up := cardinality(rare);
-                SELECT array_agg(s.chunk), array_agg(s.distance) INTO found, distances FROM (
-                    SELECT t.chunk, t.weights <#> asked AS distance FROM {g}.terms t
+                SELECT array_agg(s.chunk), array_agg(s.distance), array_agg(s.document)
+                INTO found, distances, owners FROM (
+                    SELECT t.chunk, t.weights <#> asked AS distance, t.document FROM {g}.terms t
                     WHERE t.weights <#> asked < 0 ORDER BY t.weights <#> asked, t.chunk LIMIT room) AS s;
             END IF;
             WHILE looked_up < cardinality(rare) LOOP
                 rest := (SELECT sum(m) FROM unnest(most[looked_up + 1:]) AS m);
-                enough := coalesce(-distances[certain + hidden], 0);
-                EXIT WHEN rest <= enough;
+                enough := coalesce(-distances[certain_rank], 0);
+                IF rest <= enough THEN
+                    complete := false;
+                    EXIT;
+                END IF;
                 SELECT string_agg(quote_literal(r.lexeme), '&')::tsquery INTO look
                 FROM unnest(rare[looked_up + 1:], most[looked_up + 1:]) AS r(lexeme, most) WHERE rest - r.most < enough;
                 next_up := cardinality(rare);
-                IF look IS NULL THEN
+                IF look IS NOT NULL THEN
+                    complete := false;
+                ELSE
                     next_up := looked_up + 1;
                     WHILE next_up < cardinality(rare)
                         AND (SELECT sum(f) FROM unnest(frequencies[looked_up + 1:next_up + 1]) AS f) <= bound LOOP
@@ -88,23 +104,24 @@ BEGIN
                     SELECT string_agg(quote_literal(r), '|')::tsquery INTO look
                     FROM unnest(rare[looked_up + 1:next_up]) AS r;
                 END IF;
-                SELECT array_agg(s.chunk), array_agg(s.distance) INTO found, distances FROM (
-                    SELECT r.chunk, r.distance FROM unnest(found, distances) AS r(chunk, distance)
+                SELECT array_agg(s.chunk), array_agg(s.distance), array_agg(s.document)
+                INTO found, distances, owners FROM (
+                    SELECT r.chunk, r.distance, r.document
+                    FROM unnest(found, distances, owners) AS r(chunk, distance, document)
                     UNION
-                    (SELECT t.chunk, t.weights <#> asked FROM {g}.terms t WHERE t.tsv @@ look
+                    (SELECT t.chunk, t.weights <#> asked, t.document FROM {g}.terms t WHERE t.tsv @@ look
                      ORDER BY t.weights <#> asked, t.chunk LIMIT room)
                     ORDER BY distance, chunk LIMIT room) AS s;
                 looked_up := next_up;
             END LOOP;
-            SELECT array_agg(s.chunk) INTO visible FROM ({visible}) AS s;
-            EXIT WHEN coalesce(cardinality(found), 0) - coalesce(cardinality(visible), 0) <= hidden
+            SELECT array_agg(s.chunk), array_agg(s.rank) INTO visible, ranks FROM ({visible}) AS s;
+            EXIT WHEN (complete OR coalesce(ranks[certain] <= certain_rank, false))
                 AND (coalesce(cardinality(found), 0) < room OR coalesce(cardinality(visible), 0) >= wanted);
-            -- Some are hidden: once more, so that as many are certain among those that are not.
-            hidden := greatest(hidden, cardinality(found) - coalesce(cardinality(visible), 0));
-            IF cardinality(found) = room AND coalesce(cardinality(visible), 0) < wanted THEN
-                room := 16 * room;
+            -- Too many are hidden: again, with more room, and so that enough are certain of those that are not.
+            certain_rank := greatest(certain_rank, coalesce(ranks[certain], 2147483647));
+            IF coalesce(cardinality(found), 0) = room AND coalesce(cardinality(visible), 0) < wanted THEN
+                room := room * least(16, 2 + wanted / greatest(1, coalesce(cardinality(visible), 0)));
             END IF;
-            looked_up := 0;
         END LOOP;
     END IF;
 
@@ -120,15 +137,14 @@ BEGIN
 END $$;
 
 -- name: visible
-SELECT f.chunk FROM unnest(found) WITH ORDINALITY AS f(chunk, rank)
-CROSS JOIN LATERAL (SELECT document FROM {g}.terms t WHERE t.chunk = f.chunk OFFSET 0) AS t
+SELECT f.chunk, f.rank::integer FROM unnest(found, owners) WITH ORDINALITY AS f(chunk, document, rank)
 CROSS JOIN LATERAL (
     SELECT FROM livedex.documents d
-    WHERE d.document = t.document AND NOT d.deleted AND d.source_id = ANY(of_sources) AND d.tenant = ANY(for_tenants)
+    WHERE d.document = f.document AND NOT d.deleted AND d.source_id = ANY(of_sources) AND d.tenant = ANY(for_tenants)
         AND d.acl && for_principals
-        AND NOT EXISTS (SELECT FROM jsonb_each(accepted) AS f(name, allowed_values)
+        AND (accepted = '{}' OR NOT EXISTS (SELECT FROM jsonb_each(accepted) AS f(name, allowed_values)
                         WHERE NOT coalesce(f.allowed_values ? (d.metadata ->> f.name), false)
                             AND NOT coalesce(jsonb_typeof(d.metadata -> f.name) = 'array' AND d.metadata -> f.name
-                                ?| ARRAY(SELECT jsonb_array_elements_text(f.allowed_values)), false))
+                                ?| ARRAY(SELECT jsonb_array_elements_text(f.allowed_values)), false)))
     OFFSET 0) AS allowed
 ORDER BY f.rank

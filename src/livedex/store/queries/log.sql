@@ -125,8 +125,13 @@ UPDATE livedex.partitions SET position = %(position)s, position_time = %(time)s,
 WHERE source_id = %(source_id)s AND partition = %(partition)s;
 
 -- name: begin_epoch
--- What was searchable up to some position is no longer a statement about the source until the snapshot is complete.
-WITH forgotten AS (DELETE FROM livedex.watermarks WHERE source_id = %(source_id)s AND partition = %(partition)s)
+-- Where a position stood, everything up to it stays searchable while the snapshot is read: a folder begins each time with
+-- one. Where none did, what was searchable is no statement about the source until the snapshot is complete.
+WITH forgotten AS (
+    DELETE FROM livedex.watermarks w USING livedex.partitions p
+    WHERE w.source_id = %(source_id)s AND w.partition = %(partition)s
+        AND p.source_id = w.source_id AND p.partition = w.partition AND p.position IS NULL
+)
 UPDATE livedex.partitions SET epoch = epoch + 1, state = 'snapshot', position = NULL, position_time = NULL,
     position_serial = position_serial + 1, heartbeat_at = clock_timestamp(), error = NULL
 WHERE source_id = %(source_id)s AND partition = %(partition)s RETURNING epoch;

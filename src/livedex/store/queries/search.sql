@@ -49,8 +49,8 @@ AND (left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadat
 SELECT * FROM {g}.lexical(%(generation)s, %(k1)s, %(b)s, %(lexemes)s::text[], %(numbers)s::integer[],
     %(occurrences)s::integer[], (SELECT array_agg(chunk) FROM near),
     (SELECT array_agg(document) FROM narrow HAVING count(*) BETWEEN 1 AND {narrow_documents}),
-    %(source_ids)s::integer[], %(tenants)s::text[], %(principals)s::text[], %(having)s::jsonb, {limit}, {top_k}, {bound},
-    %(everything)s::boolean)
+    %(source_ids)s::integer[], %(tenants)s::text[], %(principals)s::text[], %(accepted)s::jsonb, %(narrows)s::boolean,
+    {limit}, {top_k}, {bound}, %(everything)s::boolean)
 
 -- name: no_found
 SELECT NULL::bigint AS chunk, NULL::double precision AS score, false AS proposed WHERE false
