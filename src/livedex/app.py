@@ -251,6 +251,12 @@ class Index:
             generation = await self.catalog.active_generation(view)
             if generation is None:
                 raise NotFound(f"View {view} has not been built yet. Run: livedex sync")
+            if not generation.recipe.lexical:
+                raise RecipeChanged(
+                    f"View {view} was built by an earlier livedex, before views could be searched by words. "
+                    "Give it a new name in livedex.yaml and run: livedex sync"
+                )
+            await self.catalog.ensure_functions(generation)
             names = {row.source_id: row.name for row in await self.catalog.sources()}
             wanted = self.settings.views[view]
             embedder, lexicon = self._embedder(wanted.embedder), self._lexicon(wanted.language)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.conftest import drop_database, make_database, run_apart
@@ -16,7 +17,7 @@ from tests.world import World, counted, from_scratch, terms_of_words
 
 import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
-from livedex.errors import QueryError
+from livedex.errors import QueryError, RecipeChanged
 from livedex.model import Fusion, Mode, Query
 from livedex.rules.lexical import idf, saturation, words
 from livedex.rules.ranking import by_deviations, by_ranks
@@ -256,3 +257,34 @@ async def test_statistics_that_many_edits_appended_to_are_added_up_without_chang
         await index.catalog.fold()
         assert world.stored(summed) == before
         assert world.stored(most)[0][0] <= 8
+
+
+async def test_functions_of_another_version_are_made_anew_when_the_index_is_opened(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    world.execute("INSERT INTO documents VALUES ('a', 'Refunds', 'Refunds take five days.', 'c')")
+    async with world.open() as index:
+        await index.sync()
+    world.stored("UPDATE livedex.generations SET functions = 'of another version' RETURNING 1")
+    with psycopg.connect(world.store_dsn, autocommit=True) as store:
+        store.execute("DROP FUNCTION livedex_g1.lexical, livedex_g1.apply")
+    async with world.open() as index:
+        assert len((await index.search("handbook", "refunds")).hits) == 1
+        world.execute("UPDATE documents SET content = 'Refunds take two days.'")
+        await index.sync()
+        assert (await index.search("handbook", "refunds")).hits[0].text == "Refunds take two days."
+
+
+async def test_a_view_from_before_there_was_a_lexical_leg_says_what_to_do(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    async with world.open() as index:
+        await index.sync()
+    world.stored("UPDATE livedex.generations SET recipe = recipe - 'lexical' RETURNING 1")
+    async with world.open() as index:
+        with pytest.raises(RecipeChanged, match=r"earlier livedex.*new name"):
+            await index.search("handbook", "refunds")
+        with pytest.raises(RecipeChanged, match="new name"):
+            await index.sync()

@@ -98,7 +98,16 @@ class Catalog:
             if row is None:
                 await self._add_generation(connection, view["view_id"], sources, recipe, shards)
                 row = await _one(connection, "active_generation", view=name)
-        return _generation(row)
+            generation = _generation(row)
+            await _make_functions(connection, generation)
+        return generation
+
+    async def ensure_functions(self, generation: Generation) -> None:
+        """Have the functions of this version of livedex in a generation that another may have made."""
+        row = await self._row("functions_digest", generation=generation.generation)
+        if row["functions"] != _digest(functions(generation.schema)):
+            async with self._declaring() as connection:
+                await _make_functions(connection, generation)
 
     async def active_generation(self, view: str) -> Generation | None:
         rows = await self._rows("active_generation", view=view)
@@ -175,8 +184,6 @@ class Catalog:
         generation = int(row["generation"])
         statements = GENERATION.for_schema(f"livedex_g{generation}", dimensions=model.dimensions)
         await connection.execute(statements["create_tables"])
-        for statement in functions(f"livedex_g{generation}"):
-            await connection.execute(statement)
         await connection.execute(SQL["add_cursors"], {"generation": generation, "shards": shards})
         await connection.execute(SQL["activate"], {"generation": generation, "view_id": view_id})
 
@@ -250,6 +257,24 @@ def _mapping(stored: Mapping[str, Any]) -> dict[str, TableMapping]:
         )
         for table, columns in stored.items()
     }
+
+
+async def _make_functions(connection: AsyncConnection[Any], generation: Generation) -> None:
+    if not generation.recipe.lexical:
+        return  # from before there was a lexical leg; its tables have no room for one
+    statements = functions(generation.schema)
+    standing = await _one(connection, "functions_digest", generation=generation.generation)
+    if standing["functions"] == _digest(statements):
+        return
+    await connection.execute(GENERATION.for_schema(generation.schema)["drop_functions"])
+    for statement in statements:
+        await connection.execute(statement)
+    values = {"generation": generation.generation, "digest": _digest(statements)}
+    await connection.execute(SQL["note_functions"], values)
+
+
+def _digest(statements: Sequence[str]) -> str:
+    return hashlib.blake2b("\0".join(statements).encode(), digest_size=8).hexdigest()
 
 
 async def _index_metadata(connection: AsyncConnection[Any], column: str) -> None:

@@ -18,6 +18,9 @@ COMMENT ON COLUMN livedex.cursors.terms_length IS 'How many terms they have, by 
 ALTER TABLE livedex.generations ADD COLUMN average_length double precision;
 COMMENT ON COLUMN livedex.generations.average_length IS 'Of a chunk, in terms, when the indexes were built.';
 
+ALTER TABLE livedex.generations ADD COLUMN functions text;
+COMMENT ON COLUMN livedex.generations.functions IS 'Digest of the functions in the generation''s schema: another version of livedex may have others.';
+
 DROP FUNCTION livedex.move_cursor;
 CREATE FUNCTION livedex.move_cursor(of_generation integer, of_shard integer, after bigint, to_seq bigint,
     added bigint, updated bigint, deleted bigint, embedded bigint, inserted bigint, dropped bigint, longer bigint)

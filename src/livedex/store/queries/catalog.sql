@@ -78,6 +78,12 @@ ON CONFLICT (name) DO UPDATE SET target_lag = excluded.target_lag RETURNING view
 INSERT INTO livedex.generations (view_id, state, recipe, model_id, shards, source_ids)
 VALUES (%(view_id)s, 'active', %(recipe)s, %(model_id)s, %(shards)s, %(source_ids)s) RETURNING generation;
 
+-- name: functions_digest
+SELECT functions FROM livedex.generations WHERE generation = %(generation)s;
+
+-- name: note_functions
+UPDATE livedex.generations SET functions = %(digest)s WHERE generation = %(generation)s;
+
 -- name: add_cursors
 INSERT INTO livedex.cursors (generation, shard) SELECT %(generation)s, generate_series(0, %(shards)s - 1);
 

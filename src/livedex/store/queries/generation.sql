@@ -83,6 +83,9 @@ CREATE TABLE {g}.applied (
 -- name: drop_tables
 DROP SCHEMA IF EXISTS {g} CASCADE;
 
+-- name: drop_functions
+DROP FUNCTION IF EXISTS {g}.lexical, {g}.apply, {g}.exchange_terms;
+
 -- name: drop_invalid_vector_index
 -- What a build that was killed left behind.
 DROP INDEX IF EXISTS {g}.vectors_embedding;
