@@ -221,7 +221,8 @@ def test_it_replaces_only_its_own_folder(demo: Demo) -> None:
     mine = demo.directory / FOLDER
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    assert "was not made by livedex demo" in demo.run("--exit", exits=2).stderr
+    refused = demo.run("--exit", exits=2).stderr
+    assert refused.replace("\n", " ").startswith(f"Error: {mine} exists and was not made by livedex demo.")
     assert (mine / "thesis.txt").read_text() == "years of work"
 
 
@@ -251,6 +252,14 @@ def test_a_signal_stops_the_servers_and_leaves_only_the_folder(demo: Demo, numbe
     assert "Traceback" not in said
     assert [data for data in demo.data_directories if (data / "postmaster.pid").exists()] == []
     assert [path.name for path in demo.directory.iterdir()] == [FOLDER]
+
+
+def test_it_runs_again_where_it_was_interrupted_at_its_start(demo: Demo) -> None:
+    with demo.started() as process:
+        lines_until("Starting a PostgreSQL for the application", process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE_SECONDS)
+    assert demo.json()["first_load"]["documents"] == len(handbook())
 
 
 def test_signals_while_it_stops_change_nothing(demo: Demo) -> None:

@@ -61,32 +61,36 @@ _REST = """\
 """
 
 
-async def clear(folder: Path) -> None:
-    """Remove what an earlier run left, with its servers' data; nothing happens if there is nothing.
+def made_before(folder: Path) -> bool:
+    """Whether an earlier run made the folder, however far it came; False where nothing is.
 
-    Raises ConfigError when the folder is not one of ours and DataDirectoryError while somebody uses it.
+    Raises ConfigError when what stands there is not one of ours.
     """
-    for directory in _server_directories(folder):
+    if not folder.exists():
+        return False
+    configuration = folder / CONFIGURATION
+    ours = configuration.is_file() and configuration.read_bytes().startswith(_FIRST_LINE.encode())
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if not ours and not empty:
+        raise ConfigError(f"{folder} exists and was not made by livedex demo. Run it in another directory.")
+    return True
+
+
+async def clear(folder: Path) -> None:
+    """Remove what an earlier run left, with its servers' data. Raises DataDirectoryError while somebody uses it."""
+    for directory in (folder / name for name in (APPLICATION, INDEX) if (folder / name).is_dir()):
         # Taking a share and giving it back ends a server that a killed process left; one in use goes on.
         server = await EmbeddedServer.start(directory)
         await server.stop()
         _remove_data(server.data, directory)
-    await asyncio.to_thread(_remove, folder)
+        await asyncio.to_thread(shutil.rmtree, directory)
+    await asyncio.to_thread(shutil.rmtree, folder)
 
 
-def _server_directories(folder: Path) -> list[Path]:
-    if not folder.exists():
-        return []
-    configuration = folder / CONFIGURATION
-    ours = configuration.is_file() and configuration.read_text(encoding="utf-8").startswith(_FIRST_LINE)
-    if not ours and any(folder.iterdir()):
-        raise ConfigError(f"{folder} exists and was not made by livedex demo. Run it in another directory.")
-    return [folder / name for name in (APPLICATION, INDEX) if (folder / name).is_dir()]
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def make(folder: Path) -> None:
+    """Make the folder, marked as ours at once: a run that is interrupted leaves nothing that the next one refuses."""
+    folder.mkdir(mode=0o755)
+    _write(folder, "")
 
 
 def _remove_data(data: Path, directory: Path) -> None:
@@ -97,22 +101,21 @@ def _remove_data(data: Path, directory: Path) -> None:
 
 def configure_application(folder: Path, url: str, embedder: str) -> Path:
     """Write a livedex.yaml that follows an application's database, and return its path."""
-    return _write(folder, _HANDBOOK.format(url=url), embedder)
+    return _write(folder, _HANDBOOK.format(url=url) + _REST.format(embedder=embedder, index=INDEX))
 
 
 def configure_files(folder: Path, documents: Path, embedder: str) -> Path:
     """Write a livedex.yaml that follows a folder of documents, and return its path."""
     # JSON is YAML, whatever characters the path has; a dollar would begin a variable.
     path = json.dumps(str(documents), ensure_ascii=False).replace("$", "$$")
-    return _write(folder, _FILES.format(path=path, folder=FOLDER), embedder)
+    return _write(folder, _FILES.format(path=path, folder=FOLDER) + _REST.format(embedder=embedder, index=INDEX))
 
 
-def _write(folder: Path, sources: str, embedder: str) -> Path:
+def _write(folder: Path, configuration: str) -> Path:
     """Readable by its owner only, since it may hold a password."""
     file = folder / CONFIGURATION
     file.touch(mode=0o600)
-    rest = _REST.format(embedder=embedder, index=INDEX)
-    file.write_text(f"{_FIRST_LINE}\n\n{sources}{rest}", encoding="utf-8")
+    file.write_text(f"{_FIRST_LINE}\n\n{configuration}", encoding="utf-8")
     return file
 
 

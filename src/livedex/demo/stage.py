@@ -90,12 +90,12 @@ async def _prepared(
 ) -> tuple[Path, Chosen]:
     """An empty folder of our own, and an embedder that is closed with the stack."""
     folder = parent / place.FOLDER
-    if folder.exists():
+    if place.made_before(folder):
         onlooker.step("Removing what an earlier run left")
-    await place.clear(folder)
+        await place.clear(folder)
     chosen = await embedder.choose(config.cache_directory(_ours(environ)), onlooker.step, onlooker.download)
     stack.push_async_callback(chosen.embedder.close)
-    folder.mkdir(mode=0o755)
+    place.make(folder)
     return folder, chosen
 
 

@@ -37,6 +37,11 @@ class Lexicon:
         self.dictionary = dictionary
         self._known = Known({}, {})
 
+    def recall(self, words: Sequence[str]) -> Known | None:
+        """What is known, if that covers these words."""
+        known = self._known
+        return known if all(word in known.numbers for word in words) else None
+
     async def learn(self, connection: AsyncConnection[Any], texts: Iterable[Sequence[str]]) -> Known:
         """What is known of the words of some texts, and of others.
 

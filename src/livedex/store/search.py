@@ -77,8 +77,10 @@ class _Shape:
 async def terms_of(database: Database, lexicon: Lexicon, text: str) -> Asked:
     """What a query is looked up by. A journey only for words that nobody asked for before."""
     written = words(text)
-    async with database.connection() as connection:
-        known = await lexicon.learn(connection, [written])
+    known = lexicon.recall(written)
+    if known is None:
+        async with database.connection() as connection:
+            known = await lexicon.learn(connection, [written])
     counts = Counter(number for word in written for number in known.numbers[word])
     return Asked(tuple(known.lexemes[number].decode() for number in counts), tuple(counts), tuple(counts.values()))
 

@@ -88,8 +88,8 @@ WITH narrow AS MATERIALIZED ({narrow}), near AS MATERIALIZED ({near_candidates})
 candidates AS MATERIALIZED (
     SELECT chunk, n.distance, coalesce(f.score, 0) AS words FROM near n LEFT JOIN found f USING (chunk)
     UNION ALL
-    SELECT chunk, {distance}, f.score
-    FROM found f JOIN {g}.vectors v USING (chunk)
+    SELECT f.chunk, {distance}, f.score
+    FROM found f CROSS JOIN LATERAL (SELECT embedding FROM {g}.vectors WHERE chunk = f.chunk OFFSET 0) AS v
     WHERE f.proposed AND NOT EXISTS (SELECT FROM near n WHERE n.chunk = f.chunk)
 ), best AS MATERIALIZED (
     SELECT c.chunk, c.distance, c.words, {score} AS score FROM candidates c
