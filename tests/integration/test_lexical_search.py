@@ -19,7 +19,7 @@ import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.errors import QueryError, RecipeChanged
 from livedex.model import Fusion, Mode, Query
-from livedex.rules.lexical import idf, saturation, words
+from livedex.rules.lexical import MOST_TERMS, forms, idf, saturation, words
 from livedex.rules.ranking import by_deviations, by_ranks
 from livedex.store.database import Database
 from livedex.store.embedded import EmbeddedServer
@@ -288,3 +288,16 @@ async def test_a_view_from_before_there_was_a_lexical_leg_says_what_to_do(
             await index.search("handbook", "refunds")
         with pytest.raises(RecipeChanged, match="new name"):
             await index.sync()
+
+
+async def test_of_a_query_as_long_as_a_page_the_terms_that_say_most_count(index: livedex.Index, world: World) -> None:
+    rare = [f"item{number}" for number in range(MOST_TERMS)]
+    text = " ".join([*COMMON, *rare] * 30)
+    found = scored(await look(index, Query(text, 10, mode=Mode.LEXICAL)))
+    # As often as in the query, and with what an identifier is made of; `item` itself stands in nearly every chunk.
+    asked = Counter(form for word in words(text) for form in forms(word))
+    assert len(asked) > 2 * MOST_TERMS
+    assert len(found) == 10
+    assert all(score > 0 for _, score in found)
+    hits = (await index.search("handbook", text, top_k=10, mode="lexical")).hits
+    assert all(any(word in hit.text.split() or word in hit.title.split() for word in rare) for hit in hits)

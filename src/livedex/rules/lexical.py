@@ -29,6 +29,9 @@ HEADING_WEIGHT = 1
 LEAST_HEAVIEST = 0.75
 """A term is taken to count so much in some chunk; that it counts more in one is noted. About four occurrences."""
 
+MOST_TERMS = 32
+"""Of a query with more, those count that say most: each costs time for every candidate, and the others hardly matter."""
+
 LONGEST_WORD = 64
 """In characters. Of longer ones, such as checksums, only the start is looked up; PostgreSQL's limit is 2046 bytes."""
 

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from livedex.model import Generation, ModelIdentity, Recipe, TableMapping
-from livedex.rules.lexical import LEAST_HEAVIEST
+from livedex.rules.lexical import LEAST_HEAVIEST, MOST_TERMS
 from livedex.store.database import Database
 from livedex.store.entries import SourceRow
 from livedex.store.marks import Marks
@@ -210,7 +210,7 @@ class Catalog:
 def functions(schema: str) -> list[str]:
     """The statements that make a generation's functions."""
     least = round(100 * LEAST_HEAVIEST)
-    search = LEXICAL.for_schema(schema, least_heaviest=least)
+    search = LEXICAL.for_schema(schema, least_heaviest=least, most_terms=MOST_TERMS)
     write = CHUNKS.for_schema(schema, least_heaviest=least)
     return [
         search["create_function"].replace("{visible}", search["visible"]),

@@ -44,8 +44,11 @@ BEGIN
     SELECT greatest(1.05, average / v.average_length, v.average_length / average), everything OR v.indexed_at IS NULL
     INTO slack, everything FROM livedex.generations v WHERE v.generation = of_generation;
 
-    SELECT array_agg(q.lexeme), array_agg(q.frequency), array_agg(q.gain), array_agg(q.gain * q.heaviest * slack),
-        array_agg(format('{%s:1}/1000000000', q.number)::sparsevec),
+    -- Of a long query, the terms that say most. From here on the rarest first.
+    SELECT array_agg(q.lexeme ORDER BY q.frequency, q.number), array_agg(q.frequency ORDER BY q.frequency, q.number),
+        array_agg(q.gain ORDER BY q.frequency, q.number),
+        array_agg(q.gain * q.heaviest * slack ORDER BY q.frequency, q.number),
+        array_agg(format('{%s:1}/1000000000', q.number)::sparsevec ORDER BY q.frequency, q.number),
         ('{' || string_agg(q.number || ':' || q.gain, ',') || '}/1000000000')::sparsevec
     INTO rare, frequencies, gains, most, units, asked
     FROM (
@@ -56,7 +59,7 @@ BEGIN
             SELECT sum(d.delta)::double precision AS frequency,
                 greatest({least_heaviest} / 100.0, max(d.heaviest))::double precision AS heaviest
             FROM {g}.frequencies d WHERE d.term = u.number) AS f
-        WHERE f.frequency > 0 ORDER BY f.frequency, u.number
+        WHERE f.frequency > 0 ORDER BY gain DESC, u.number LIMIT {most_terms}
     ) AS q;
     IF rare IS NULL THEN
         RETURN;
