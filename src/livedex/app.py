@@ -251,15 +251,12 @@ class Index:
             generation = await self.catalog.active_generation(view)
             if generation is None:
                 raise NotFound(f"View {view} has not been built yet. Run: livedex sync")
-            if not generation.recipe.lexical:
-                raise RecipeChanged(
-                    f"View {view} was built by an earlier livedex, before views could be searched by words. "
-                    "Give it a new name in livedex.yaml and run: livedex sync"
-                )
+            _check_searchable_by_words(generation)
             await self.catalog.ensure_functions(generation)
             names = {row.source_id: row.name for row in await self.catalog.sources()}
             wanted = self.settings.views[view]
-            embedder, lexicon = self._embedder(wanted.embedder), self._lexicon(wanted.language)
+            # Words as the chunks have them, whatever language the configuration asks for since.
+            embedder, lexicon = self._embedder(wanted.embedder), self._lexicon(generation.recipe.lexical["dictionary"])
             self._retrievers[view] = Retriever(
                 self._database, self.catalog, generation, embedder, lexicon, names, Fusion(wanted.fusion)
             )
@@ -301,19 +298,19 @@ class Index:
         _check_recipe(generation, recipe, rows, wanted.shards)
         metadata = {column for row in rows for table in row.mapping.values() for column in table.metadata_names}
         await create_sql_view(self._database, generation, wanted.sql_schema, sorted(metadata))
-        lexicon = self._lexicon(wanted.language)
+        lexicon = self._lexicon(_dictionary(wanted.language))
         parts = Parts(cutter, embedder, lexicon, self._identity.hash_key, self._clock, self._faults)
         return Built(generation, parts)
 
     def _recipe(self, wanted: config.View) -> Recipe:
-        lexical = lexical_recipe(self._lexicon(wanted.language).dictionary)
+        lexical = lexical_recipe(_dictionary(wanted.language))
         cutter, identity = build_cutter(wanted.chunker), self._embedder(wanted.embedder).identity
         return Recipe(cutter.parser_recipe, cutter.chunker_recipe, identity, lexical, cutter.extractor_recipe)
 
-    def _lexicon(self, language: str) -> Lexicon:
-        if language not in self._lexicons:
-            self._lexicons[language] = Lexicon("simple" if language == "simple" else f"{language}_stem")
-        return self._lexicons[language]
+    def _lexicon(self, dictionary: str) -> Lexicon:
+        if dictionary not in self._lexicons:
+            self._lexicons[dictionary] = Lexicon(dictionary)
+        return self._lexicons[dictionary]
 
     def _source(self, name: str, heartbeat_seconds: float | None) -> Source:
         return build_source(name, self.settings.sources[name], self._identity.store_id, self._faults, heartbeat_seconds)
@@ -324,7 +321,20 @@ class Index:
         return self._embedders[name]
 
 
+def _dictionary(language: str) -> str:
+    return "simple" if language == "simple" else f"{language}_stem"
+
+
+def _check_searchable_by_words(generation: Generation) -> None:
+    if not generation.recipe.lexical:
+        raise RecipeChanged(
+            f"View {generation.view} was built by an earlier livedex, before views could be searched by words. "
+            "Give it a new name in livedex.yaml and run: livedex sync"
+        )
+
+
 def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[SourceRow], shards: int) -> None:
+    _check_searchable_by_words(generation)
     built = generation.recipe
     differences = []
     for done, before, now in (

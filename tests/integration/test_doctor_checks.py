@@ -263,6 +263,17 @@ async def test_paused_source_fails_with_its_reason(world: World) -> None:
     assert 'Column "category" of table "documents" is gone' in found["Source kb", "capture"].message
 
 
+async def test_what_kept_a_source_from_being_read_fails_once_and_no_more_when_mended(world: World) -> None:
+    world.execute("ALTER TABLE documents DROP CONSTRAINT documents_pkey")
+    with pytest.raises(livedex.errors.LivedexError):
+        await synced(world)
+    assert [name for _, name in failures(await examined(world))] == ["table documents"]
+    world.execute("ALTER TABLE documents ADD PRIMARY KEY (doc_id)")
+    report = await examined(world)
+    capture = checks(report, "Source kb")["capture"]
+    assert (failures(report), capture.state, capture.remedy) == ({}, State.WARNING, "livedex sync")
+
+
 # The store
 
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.conftest import drop_database, make_database, run_apart
-from tests.world import World, counted, from_scratch, terms_of_words
+from tests.world import World, check_terms, counted, from_scratch, terms_of_words
 
 import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
@@ -286,7 +286,7 @@ async def test_a_view_from_before_there_was_a_lexical_leg_says_what_to_do(
     async with world.open() as index:
         with pytest.raises(RecipeChanged, match=r"earlier livedex.*new name"):
             await index.search("handbook", "refunds")
-        with pytest.raises(RecipeChanged, match="new name"):
+        with pytest.raises(RecipeChanged, match=r"earlier livedex.*new name"):
             await index.sync()
 
 
@@ -301,3 +301,59 @@ async def test_of_a_query_as_long_as_a_page_the_terms_that_say_most_count(index:
     assert all(score > 0 for _, score in found)
     hits = (await index.search("handbook", text, top_k=10, mode="lexical")).hits
     assert all(any(word in hit.text.split() or word in hit.title.split() for word in rare) for hit in hits)
+
+
+async def test_a_view_is_searched_in_the_language_that_it_was_built_with(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    world.execute("INSERT INTO documents VALUES ('a', 'Sports', 'They were running.', 'c')")
+    async with world.open() as index:
+        await index.sync()
+    world.config.write_text(
+        world.config.read_text().replace("embedder: hashing", "embedder: hashing, language: german")
+    )
+    async with world.open() as index:
+        assert [hit.document_id for hit in (await index.search("handbook", "runs", mode="lexical")).hits] == ["a"]
+
+
+async def test_a_title_of_more_words_than_the_index_can_hold_stops_nobody(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    letters = [chr(ord("а") + number) for number in range(32)]
+    long = [first + second + third + "ъ" * 61 for first in letters[:9] for second in letters for third in letters]
+    world.execute("INSERT INTO documents VALUES ('long', %s, 'Refunds.', 'c')", " ".join(long))
+    world.execute("INSERT INTO documents VALUES ('short', 'Refunds', 'Refunds.', 'c')")
+    async with world.open() as index, asyncio.timeout(60):
+        await index.sync()
+        assert (await index.search("handbook", "refunds", mode="lexical")).hits[0].document_id == "short"
+        assert (await index.search("handbook", long[0], mode="lexical")).hits[0].document_id == "long"
+
+
+async def test_where_few_documents_are_visible_a_short_list_is_known_to_be_whole(index: livedex.Index) -> None:
+    for category in ("c1", "none of these"):
+        found = await look(index, Query("refund", 1000, {"category": [category]}))
+        assert found.complete
+
+
+async def test_what_the_first_batches_of_a_load_weighed_is_weighed_anew_by_the_average_of_all(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    rng = random.Random(4)
+    # So many that the first batch holds short ones only, and a later one the others.
+    short = "INSERT INTO documents SELECT 'a' || n, '', 'refund ' || n, 'c' FROM generate_series(1, 400) AS n"
+    world.execute(short)
+    for number in range(400):
+        world.execute("INSERT INTO documents VALUES (%s, %s, %s, 'c')", f"b{number}", sentence(rng), document(rng))
+    async with world.open() as index:
+        await index.sync()
+        off = "norm / (1.2 * (0.25 + 0.75 * length / {average})) NOT BETWEEN 0.95 AND 1.06"
+        ((average,),) = world.stored("SELECT sum(terms_length)::float8 / sum(chunks) FROM livedex.cursors")
+        assert world.stored(f"SELECT count(*) FROM livedex_g1.terms WHERE {off.format(average=average)}") == [(0,)]
+        spread = world.stored("SELECT max(greatest_average) / min(least_average) FROM livedex.cursors")
+        assert spread[0][0] < 1.11
+        found = scored(await look(index, Query("refund customer", 10, mode=Mode.LEXICAL), looked_up=1))
+        assert [score for _, score in found] == pytest.approx(ranked(bm25(world, "refund customer"), 10))
+    check_terms(world, world.rows())

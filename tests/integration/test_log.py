@@ -22,6 +22,7 @@ from livedex.faults import Faults, NoFaults
 from livedex.flow.capture import capture
 from livedex.model import Change, Chunk, Generation, ModelIdentity, Op, Recipe, TableMapping
 from livedex.rules.diff import Plan, Wanted
+from livedex.rules.lexical import recipe
 from livedex.store.catalog import Catalog
 from livedex.store.chunk_rows import Batch, Outcome
 from livedex.store.chunks import Shard
@@ -36,7 +37,9 @@ from livedex.testing.faults import Crash, CrashAt
 
 MAPPING = {"notes": TableMapping(key=("id",), content="content", metadata=("kind",))}
 TIME = datetime(2026, 1, 2, tzinfo=UTC)
-RECIPE = Recipe({"kind": "text", "version": 1}, {"kind": "whole", "version": 1}, ModelIdentity("made-up", "1", 4))
+RECIPE = Recipe(
+    {"kind": "text", "version": 1}, {"kind": "whole", "version": 1}, ModelIdentity("made-up", "1", 4), recipe("simple")
+)
 
 
 class Hook:

@@ -19,6 +19,11 @@ from livedex.rules.lexical import LONGEST_WORD, forms, idf, saturation, weighted
         ("don't", ["don", "t"]),
         ("", []),
         ("😀 \x00 …", []),
+        ("हिन्दी भाषा।", ["हिन्दी", "भाषा"]),
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("הַסֵּפֶר، الْكِتَابُ", ["הַסֵּפֶר", "الْكِتَابُ"]),
+        ("ภาษาไทยที่ดี", ["ภาษาไทยที่ดี"]),
+        ("\u0301 1\ufe0f\u20e3", ["1"]),
     ],
 )
 def test_words_are_runs_of_letters_digits_and_underscores(text: str, found: list[str]) -> None:
@@ -48,10 +53,18 @@ def test_ascii_text_gives_the_words_that_it_gives_among_other_characters(text: s
         ("東京都", ("東京", "京都")),
         ("都", ("都",)),
         ("東京tower", ("東京", "tower")),
+        ("वर्ष2024", ("वर्ष2024", "वर्ष", "2024")),
+        ("हिन्दी", ("हिन्दी",)),
     ],
 )
 def test_a_word_is_looked_up_as_itself_and_by_its_parts(word: str, found: tuple[str, ...]) -> None:
     assert forms(word) == found
+
+
+def test_however_long_a_run_without_spaces_is_its_end_is_looked_up_too() -> None:
+    assert forms("東京" * LONGEST_WORD + "検索")[-2:] == ("京検", "検索")
+    assert forms("x" * 2 * LONGEST_WORD) == ("x" * LONGEST_WORD,)
+    assert forms("й" * 2 * LONGEST_WORD) == ("й" * LONGEST_WORD,)
 
 
 @given(st.text())

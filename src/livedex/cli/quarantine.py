@@ -77,7 +77,7 @@ def retry(
 
 
 def _where(row: dict[str, Any]) -> str:
-    step = {"map": "reading its row", "chunk": "cutting its text", "embed": "embedding"}[row["stage"]]
+    step = {"map": "reading it", "chunk": "cutting its text", "embed": "embedding"}[row["stage"]]
     return f"{row['source']} · {step}" + ("" if row["view"] is None else f" for {row['view']}")
 
 
@@ -87,6 +87,6 @@ def _show(row: dict[str, Any]) -> None:
     tries = f"{counted(row['attempts'], 'attempt')}, first {ago(row['first_at'])}, last {ago(row['last_at'])}"
     say("  ", f"{tries}; version {row['version'] or 'unknown'}")
     if row["stage"] == "map":
-        note("Mend the row in its source: with its next change it leaves quarantine by itself.")
+        note("Mend it in its source: with its next change it leaves quarantine by itself.")
     else:
         note(f"When the cause is mended, run: livedex quarantine retry {row['quarantine_id']}")

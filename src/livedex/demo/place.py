@@ -88,8 +88,14 @@ async def clear(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make the folder, marked as ours at once: a run that is interrupted leaves nothing that the next one refuses."""
-    folder.mkdir(mode=0o755)
+    """Make the folder, marked as ours at once: a run that is interrupted leaves nothing that the next one refuses.
+
+    Raises ConfigError where nothing may be made.
+    """
+    try:
+        folder.mkdir(mode=0o755)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}. Run livedex demo in another directory.") from error
     _write(folder, "")
 
 

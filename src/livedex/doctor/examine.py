@@ -126,7 +126,7 @@ async def _check_source(
         return await asyncio.to_thread(check_folder, source.path, polling=source.polling)
 
     found = await guarded("source", 2 * SECONDS, look)
-    return found if isinstance(opened, str) else [*found, *check_followed(name, opened.status)]
+    return found if isinstance(opened, str) else [*found, *check_followed(name, opened.status, found)]
 
 
 async def _check_view(name: str, opened: _Opened | str) -> list[Check]:

@@ -23,7 +23,7 @@ def check_folder(path: Path, *, polling: bool) -> list[Check]:
         folders, files = folders + 1, files + len(names)
         if folders > _FOLDERS_COUNTED:
             break
-    found = [ok("folder", f"{path}: {files:,} files in {folders:,} folders")]
+    found = [ok("folder", f"{path}: {files:,} file{'s'[: files != 1]} in {folders:,} folder{'s'[: folders != 1]}")]
     if closed:
         found.append(warning("folder", f"{len(closed)} folders in it may not be read, such as {closed[0]}"))
     return found if polling else [*found, *_check_watches(folders)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from livedex.app import Index
-from livedex.doctor.report import Check, failed, not_checked, ok, warning
+from livedex.doctor.report import Check, State, failed, not_checked, ok, warning
 from livedex.errors import EmbedderError, LivedexError, MissingExtra
 from livedex.status import SourceStatus, Status, ViewStatus
 
 HEARTBEAT_SECONDS = 2.0
 """How much older than its target a view may look between two signs of life from an idle source."""
 LIST = "livedex quarantine list"
+RESYNC = "livedex source resync"
+"""Stands in the errors that last until somebody runs it, whatever the source says by now."""
 
 
 async def check_view(index: Index, view: str, status: Status) -> list[Check]:
@@ -19,18 +23,21 @@ async def check_view(index: Index, view: str, status: Status) -> list[Check]:
     return [await _check_recipe(index, view), _check_freshness(found), _check_quarantine(found), *_check_index(found)]
 
 
-def check_followed(source: str, status: Status) -> list[Check]:
-    """How capture of a source stands, as it was last written down."""
+def check_followed(source: str, status: Status, found: Sequence[Check]) -> list[Check]:
+    """How capture of a source stands, as it was last written down; `found` is what was looked at just now."""
     parts = [part for part in status.sources if part.source == source]
-    return [_check_part(part) for part in parts] or [ok("capture", "has not begun. Run: livedex sync")]
+    return [_check_part(part, found) for part in parts] or [ok("capture", "has not begun. Run: livedex sync")]
 
 
-def _check_part(part: SourceStatus) -> Check:
-    if part.state == "paused":
-        return failed("capture", part.error or "is paused")
-    if part.error:
-        return warning("capture", f"{part.state}; the last try failed: {part.error}")
-    return ok("capture", f"{part.state}, {part.documents:,} documents")
+def _check_part(part: SourceStatus, found: Sequence[Check]) -> Check:
+    if not part.error:
+        return ok("capture", f"{part.state}, {part.documents:,} documents")
+    if any(check.message == part.error for check in found):
+        return not_checked("capture", "it ended at what failed above")
+    if part.state == "paused" and (RESYNC in part.error or any(check.state is State.FAILED for check in found)):
+        return failed("capture", part.error)
+    # Nothing that was looked at just now is wrong any more, and the next try will tell.
+    return warning("capture", f"{part.state}; the last try failed: {part.error}", "livedex sync")
 
 
 async def _check_recipe(index: Index, view: str) -> Check:

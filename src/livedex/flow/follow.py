@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,7 +202,7 @@ async def _keep(
         try:
             connection = await shop.database.connect()
             try:
-                lease = await acquire(connection, resource, shop.owner)
+                lease = await _taken(shop, connection, resource)
                 if lease is None:
                     failures = 0
                     await shop.clock.sleep(STANDBY_SECONDS)
@@ -219,6 +220,19 @@ async def _keep(
             await _note(shop, name, note, error)
             wait = shop.backoff.most if isinstance(error, FOR_A_PERSON) else None
             await shop.clock.sleep(wait or shop.backoff.seconds(failures, shop.clock.jitter()))
+
+
+async def _taken(shop: Workshop, connection: AsyncConnection[Any], resource: str) -> Lease | None:
+    """Take a lease, if it is to be had. Whoever is cancelled while the store hands it over gives it back: a lease of
+    which nobody knows would look held until it expires."""
+    taking = asyncio.create_task(acquire(connection, resource, shop.owner))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        with suppress(LivedexError):  # then it was not handed over, or expires
+            if (lease := await taking) is not None:
+                await _give_back(shop, connection, lease)
+        raise
 
 
 async def _give_back(shop: Workshop, connection: AsyncConnection[Any], lease: Lease) -> None:

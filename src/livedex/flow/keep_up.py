@@ -22,6 +22,8 @@ DRAIN_SECONDS = 20.0
 PRUNE_SECONDS = 3600.0
 FOLD_SECONDS = 60.0
 LOOK_SECONDS = 0.25
+CANCEL_SECONDS = 5.0
+"""How long a worker may take to end before it is told again. Who is told twice may leave a lease to expire."""
 PATIENCE = 3
 """Failures in a row of one worker after which `sync` gives up."""
 
@@ -94,9 +96,7 @@ async def keep_up(shop: Workshop, work: Work, stop: asyncio.Event) -> None:
             await _until_done_or_failed({stopped, *captures}, stopped)
         finally:
             stopped.cancel()
-        for task in captures:
-            task.cancel()
-        await asyncio.gather(*captures, return_exceptions=True)
+        await end(captures)
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await _drained(shop, work)
@@ -149,9 +149,21 @@ async def _workers(
     try:
         yield captures, tasks
     finally:
-        for task in tasks:
+        await end(tasks)
+
+
+async def end(tasks: Sequence[asyncio.Task[None]], patience_seconds: float = CANCEL_SECONDS) -> None:
+    """Cancel tasks until they have ended, however.
+
+    Once is not enough: in Python 3.11 `asyncio.wait_for`, in which psycopg's pool hands out connections, forgets a
+    cancellation that comes together with what it waits for (python/cpython#86296), and its task would go on for ever.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, running = await asyncio.wait(running, timeout=patience_seconds)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _until_done_or_failed(tasks: set[asyncio.Task[Any]], stopped: asyncio.Task[Any]) -> None:

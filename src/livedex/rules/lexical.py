@@ -1,8 +1,9 @@
 """Text → words to look up, and BM25. Pure.
 
-A text's words are runs of letters, digits and underscores. An identifier counts as itself and as its parts:
-`getUserName` also as get, user, name; `PAYMENT_RETRY_LIMIT` also as payment, retry, limit. Scripts without spaces
-between words are cut into pairs of characters. Stems and stop words are the business of a text search dictionary.
+A text's words are runs of letters, with the marks on them, digits and underscores. An identifier counts as itself and
+as its parts: `getUserName` also as get, user, name; `PAYMENT_RETRY_LIMIT` also as payment, retry, limit. Scripts
+without spaces between words are cut into pairs of characters. Stems and stop words are the business of a text search
+dictionary.
 
 BM25 in Lucene's form, without the constant factor (k1 + 1): the sum over a query's terms of `idf` times `saturation`.
 https://dl.acm.org/doi/10.1561/1500000019, https://arxiv.org/abs/2407.03618
@@ -30,15 +31,22 @@ LEAST_HEAVIEST = 0.75
 """A term is taken to count so much in some chunk; that it counts more in one is noted. About four occurrences."""
 
 MOST_TERMS = 32
-"""Of a query with more, those count that say most: each costs time for every candidate, and the others hardly matter."""
+"""Of a query with more, those count that say most: each costs time for every candidate; the others hardly matter."""
 
 LONGEST_WORD = 64
 """In characters. Of longer ones, such as checksums, only the start is looked up; PostgreSQL's limit is 2046 bytes."""
 
-_WORD = re.compile(r"\w+")
+# What Python takes for no part of a word: vowels of Hindi, Tamil or Thai, and points of Arabic or Hebrew.
+_MARKS = "".join(
+    chr(code)
+    for code in (*range(0x300, 0x1D00), *range(0xA600, 0xAC00))
+    if unicodedata.category(chr(code)) in {"Mn", "Mc"}
+)
+_WORD = re.compile(rf"\w[\w{_MARKS}]*")
 _ASCII_WORDS = bytes(byte if byte < 128 and (chr(byte).isalnum() or byte == ord("_")) else 32 for byte in range(256))
-_IDENTIFIER = re.compile(r"_|[^\W\d_A-Z][A-Z]|[A-Z]{2,}[a-z]|\d[^\W\d_]|[^\W\d_]\d")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]|\d+")
+_LETTER = rf"(?:[^\W\d_A-Z][{_MARKS}]*)"
+_IDENTIFIER = re.compile(rf"_|{_LETTER}[A-Z]|[A-Z]{{2,}}[a-z]|\d[^\W\d_]|(?:[A-Z]|{_LETTER})\d")
+_PART = re.compile(rf"[A-Z]+(?![a-z])|[A-Z]?{_LETTER}+|[A-Z]|\d+")
 _UNSPACED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)"
 )
@@ -72,14 +80,15 @@ def weighted_words(title: str, headings: Sequence[str], text: str) -> list[str]:
 
 def forms(word: str) -> tuple[str, ...]:
     """What a word is looked up as, in lower case: itself, and its parts if it has any."""
-    word = word[:LONGEST_WORD]
     if word.isascii():
+        word = word[:LONGEST_WORD]
         return (word.lower(), *_parts(word))
     return tuple(form for run in _UNSPACED.split(word) if run for form in _of_run(run))
 
 
 def _of_run(run: str) -> Iterator[str]:
     if not _UNSPACED.fullmatch(run):
+        run = run[:LONGEST_WORD]
         yield run.lower()
         yield from _parts(run)
     elif len(run) == 1:

@@ -243,10 +243,10 @@ def _why_metadata(column: ColumnProfile) -> str | None:
         return "by its name" if column.category == "S" and column.name.lower() in _LABELS else None
     few = sample.distinct <= MOST_VALUES and (2 * sample.distinct <= sample.filled or sample.filled < 10)
     if column.references is not None and column.category in "NSU":
-        return f"refers to {column.references}, {sample.distinct} values" if few else None
+        return f"refers to {column.references}, {_values(sample)}" if few else None
     if column.category == "S" and few and sample.characters <= LONGEST_LABEL:
         by_name = column.name.lower() in _LABELS
-        return f"{sample.distinct} values" if by_name or sample.filled >= 10 else None
+        return _values(sample) if by_name or sample.filled >= 10 else None
     return None
 
 

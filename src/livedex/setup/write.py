@@ -71,12 +71,12 @@ def folder(place: Folder, files: int, *, active: bool = True) -> Iterator[str]:
     lines = [
         f"{place.name}:",
         "  kind: files",
-        f"  path: {path}  # relative to this file",
+        f"  path: {path}" + ("" if place.written.startswith("/") else "  # relative to this file"),
         '  # include: ["**/*.md", "**/*.html", "**/*.txt"]  # these and some more without it',
         '  # exclude: ["drafts/**"]',
         "  # metadata: [category, owner]  # names from the files' front matter, to filter by",
     ]
-    yield from comment(f"Found by: {place.found}, {files:,} documents.", 2)
+    yield from comment(f"Found by: {place.found}, {files:,} document{'s'[: files != 1]}.", 2)
     yield from (f"  {line}" if active else f"  # {line}" for line in lines)
 
 

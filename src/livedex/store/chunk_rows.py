@@ -179,13 +179,13 @@ def batch_values(
         "positions": [_position_row(position) for position in batch.positions],
     }
     return {
-        "progress": Jsonb(_progress(batch, outcomes, embedded, sum(indexed.terms.lengths))),
+        "progress": Jsonb(_progress(batch, outcomes, indexed.terms, embedded)),
         **{name: rows for name, rows in values.items() if rows},
         **{name: Jsonb(rows) for name, rows in records.items() if rows},
     }
 
 
-def _progress(batch: Batch, outcomes: Sequence[Outcome], embedded: int, longer: int) -> dict[str, int]:
+def _progress(batch: Batch, outcomes: Sequence[Outcome], terms: Terms, embedded: int) -> dict[str, float | None]:
     done = [outcome for outcome in outcomes if outcome.refusal is None]
     alive = [outcome for outcome in done if not outcome.source.document.deleted]
     return {
@@ -197,7 +197,8 @@ def _progress(batch: Batch, outcomes: Sequence[Outcome], embedded: int, longer: 
         "embedded": embedded,
         "inserted": sum(len(outcome.plan.insert) for outcome in outcomes),
         "dropped": sum(len(outcome.plan.drop) for outcome in outcomes),
-        "longer": longer,
+        "longer": sum(terms.lengths),
+        "average": terms.average,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from psycopg.rows import class_row, dict_row
 
 from livedex.faults import Faults
 from livedex.model import Generation
+from livedex.rules.lexical import K1, LEAST_HEAVIEST, B
 from livedex.store.database import Database, translate
-from livedex.store.statements import Statements
+from livedex.store.statements import Statements, array_literal
+from livedex.store.terms import reweigh
 
 STATEMENTS = Statements("generation")
 LEXICON = Statements("lexicon")
 PROBED_AT_ONCE = 50
+WEIGHED_AT_ONCE = 2000
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Builder:
 
     async def build(self, faults: Faults) -> None:
         with translate():
+            await self._weigh_alike()
             for kind, name in (("text", "terms_tsv"), ("vector", "vectors_embedding")):
                 if not (await self._row("index_is_valid", index=name))["valid"]:
                     await self._connection.execute(self._sql[f"drop_invalid_{kind}_index"])
@@ -75,6 +81,38 @@ class Builder:
             await self._connection.execute(self._sql["analyze"])
             await faults.reach("index.before_mark")
             await self._connection.execute(self._sql["mark_indexed"], self._values)
+
+    async def _weigh_alike(self) -> None:
+        """Have all terms weighed by about the same average length. The first batches of a load knew only their own; as
+        long as theirs stood, searches would have to look up more, to be sure."""
+        statements = LEXICON.for_schema(self._generation.schema)
+        values = {**self._values, "tolerance": TOLERANCE, "k1": K1, "b": B, "limit": WEIGHED_AT_ONCE}
+        async with self._connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(statements["take_average"], values)
+            average = max(1.0, (await cursor.fetchall())[0]["average"] or 1.0)
+            while True:
+                await cursor.execute(statements["weighed_otherwise"], {**values, "average": average})
+                rows = await cursor.fetchall()
+                if not rows:
+                    return
+                anew = await asyncio.to_thread(
+                    reweigh,
+                    [row["length"] for row in rows],
+                    [row["norm"] for row in rows],
+                    [bytes(row["weights"]) for row in rows],
+                    average,
+                )
+                await cursor.execute(
+                    statements["weigh_anew"],
+                    {
+                        "chunks": [row["chunk"] for row in rows],
+                        "norms": list(anew.norms),
+                        "weights": list(anew.weights),
+                        "terms": array_literal(anew.numbers),
+                        "heaviest": array_literal(anew.heaviest),
+                        "least_heaviest": LEAST_HEAVIEST,
+                    },
+                )
 
     async def probe(self) -> bool:
         """Look up the next chunks by their own vectors and note those the index does not find. False: none are left."""

@@ -119,7 +119,7 @@ async def find(
                     await connection.execute(STATEMENTS["plan_for_values"])
                 rows = await _rows(connection, _statement(shape), values)
     hits = tuple(row for row in rows if row["chunk"] is not None)
-    complete = exact or mode is Mode.LEXICAL or rows[0]["near"] >= query.top_k
+    complete = exact or mode is Mode.LEXICAL or rows[0]["few"] or rows[0]["near"] >= query.top_k
     return Found(hits, complete, Marks.of_json(json.loads(rows[0]["marks"])))
 
 
@@ -158,6 +158,8 @@ def _statement(shape: _Shape) -> str:
         "narrow": filled["narrow" if shape.near == "near_or_exact" else "no_narrow"],
         "near_candidates": filled["no_near" if shape.mode is Mode.LEXICAL else shape.near],
         "found": filled["no_found" if shape.mode is Mode.DENSE else "found"],
+        "within": filled["within" if shape.near == "near_or_exact" else "no_within"],
+        "few": filled["few" if shape.near == "near_or_exact" else "no_few"],
         "distance": filled["no_distance" if shape.mode is Mode.LEXICAL else "distance"],
         "score": filled[score],
         "near": filled["near"],

@@ -20,12 +20,15 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
-from livedex.rules.lexical import K1, B
+from livedex.rules.lexical import K1, LONGEST_WORD, B
 from livedex.store.lexicon import Known
 
 DIMENSIONS = 1_000_000_000
 MOST_TERMS = 16_000
-"""A sparsevec holds no more. Of a chunk with more terms, the most frequent are kept."""
+MOST_BYTES = 2**20 - 1
+"""A sparsevec holds no more terms, a tsvector no more bytes of them. Of a chunk with more, because its title has
+thousands of words, the most frequent are kept."""
+SURELY_FIT = MOST_BYTES // (8 * LONGEST_WORD)
 
 _TSVECTOR_OID, _TSVECTOR_ARRAY_OID = 3614, 3643
 _COUNT = struct.Struct(">i")
@@ -45,9 +48,10 @@ class SparseVector:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Rows of `terms`, in parallel, and what they add to the statistics: `numbers` of terms, in how many of the rows
-    each stands, and what it weighs in the one where that is most."""
+    """Rows of `terms`, in parallel, weighed by the `average` length; and what they add to the statistics: `numbers` of
+    terms, in how many of the rows each stands, and what it weighs in the one where that is most."""
 
+    average: float | None = None
     lengths: Sequence[int] = ()
     norms: Sequence[float] = ()
     tsvs: Sequence[TsVector] = ()
@@ -79,6 +83,7 @@ def weigh(written: Sequence[Sequence[str]], known: Known, chunks: int, terms_len
     heaviest = np.zeros(len(distinct), np.float32)
     np.maximum.at(heaviest, place, saturations)
     return Terms(
+        average,
         lengths,
         norms.tolist(),
         [_tsvector(counts, known) for counts in counted],
@@ -89,9 +94,47 @@ def weigh(written: Sequence[Sequence[str]], known: Known, chunks: int, terms_len
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Reweighed:
+    """Norms and weights of some rows by another average length, and what each of their `numbers` weighs at most."""
+
+    norms: Sequence[float]
+    weights: Sequence[SparseVector]
+    numbers: Sequence[int]
+    heaviest: Sequence[float]
+
+
+def reweigh(lengths: Sequence[int], norms: Sequence[float], packed: Sequence[bytes], average: float) -> Reweighed:
+    """Rows as they stand, with their weights as `sparsevec_send` has them, by another average."""
+    entries = np.array([_SPARSE_HEADER.unpack_from(weights)[1] for weights in packed])
+    row = np.repeat(np.arange(len(packed)), entries)
+    sizes = [(_SPARSE_HEADER.size, int(count)) for count in entries]
+    places = b"".join(w[head : head + 4 * n] for w, (head, n) in zip(packed, sizes, strict=True))
+    values = b"".join(w[head + 4 * n :] for w, (head, n) in zip(packed, sizes, strict=True))
+    before = np.frombuffer(values, ">f4").astype(np.float64)
+    occurrences = np.rint(before * np.array(norms)[row] / (1 - before))
+    wanted = K1 * (1 - B + B * np.array(lengths) / average)
+    saturations = (occurrences / (occurrences + wanted[row])).astype(np.float32)
+    numbers, place = np.unique(np.frombuffer(places, ">i4").astype(np.int64) + 1, return_inverse=True)
+    heaviest = np.zeros(len(numbers), np.float32)
+    np.maximum.at(heaviest, place, saturations)
+    ends = list(accumulate(map(int, entries), initial=0))
+    packed_values = saturations.astype(">f4").tobytes()
+    return Reweighed(
+        wanted.tolist(),
+        [_sparse(places[4 * a : 4 * b], packed_values[4 * a : 4 * b]) for a, b in pairwise(ends)],
+        numbers.tolist(),
+        heaviest.tolist(),
+    )
+
+
 def _counted(words: Sequence[str], known: Known) -> Counter[int]:
     counts = Counter(chain.from_iterable(map(known.numbers.__getitem__, words)))
-    return counts if len(counts) <= MOST_TERMS else Counter(dict(counts.most_common(MOST_TERMS)))
+    if len(counts) <= SURELY_FIT:
+        return counts
+    most = counts.most_common(MOST_TERMS)
+    ends = accumulate(len(known.lexemes[number]) for number, _ in most)
+    return Counter({number: count for (number, count), end in zip(most, ends, strict=True) if end <= MOST_BYTES})
 
 
 def _tsvector(counts: Counter[int], known: Known) -> TsVector:

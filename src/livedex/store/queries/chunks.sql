@@ -229,7 +229,7 @@ BEGIN
         DELETE FROM livedex.embeddings e WHERE e.model_id = model AND e.text_hash = ANY(unrested);
     END IF;
     PERFORM livedex.move_cursor(of_generation, of_shard, p.after, p.seq, p.added, p.updated, p.deleted, p.embedded,
-        p.inserted, p.dropped, p.longer)
+        p.inserted, p.dropped, p.longer, p.average)
     FROM jsonb_to_record(progress) AS p(after bigint, seq bigint, added bigint, updated bigint, deleted bigint,
-        embedded bigint, inserted bigint, dropped bigint, longer bigint);
+        embedded bigint, inserted bigint, dropped bigint, longer bigint, average double precision);
 END $$;

@@ -111,10 +111,7 @@ CREATE INDEX CONCURRENTLY vectors_embedding ON {g}.vectors USING hnsw (embedding
 ANALYZE {g}.chunks, {g}.vectors, {g}.terms, {g}.frequencies, {g}.applied, livedex.documents;
 
 -- name: mark_indexed
-UPDATE livedex.generations g SET indexed_at = clock_timestamp(), average_length = (
-    SELECT sum(c.terms_length)::double precision / nullif(sum(c.chunks), 0) FROM livedex.cursors c
-    WHERE c.generation = g.generation)
-WHERE g.generation = %(generation)s;
+UPDATE livedex.generations SET indexed_at = clock_timestamp() WHERE generation = %(generation)s;
 
 -- name: count_chunks
 SELECT count(*) FROM {g}.chunks;

@@ -5,7 +5,7 @@
 -- chunk could be among the `certain` best. Without any term looked up so far, a chunk scores at most the sum of what the
 -- other terms give where they weigh heaviest. If that sum would not do without some of them, only chunks that hold all
 -- of these are left to propose. Weights in `terms` are from an earlier average length, so proposals are ordered by them
--- and then scored anew with the average of now.
+-- and then scored anew with the average of now; `slack` is how much of a difference that can make.
 --
 -- `within`: only these documents, which are visible; else visibility is judged here. `everything`: no index.
 CREATE FUNCTION {g}.lexical(of_generation integer, k1 double precision, b double precision, lexemes text[],
@@ -39,10 +39,13 @@ DECLARE
     distances double precision[];
     owners bigint[];
 BEGIN
-    SELECT sum(c.chunks), greatest(1, sum(c.terms_length) / nullif(sum(c.chunks), 0)::double precision)
-    INTO chunks, average FROM livedex.cursors c WHERE c.generation = of_generation;
-    SELECT greatest(1.05, average / v.average_length, v.average_length / average), everything OR v.indexed_at IS NULL
-    INTO slack, everything FROM livedex.generations v WHERE v.generation = of_generation;
+    SELECT c.chunks, c.average,
+        greatest(1, c.average / c.least_average) * greatest(1, c.greatest_average / c.average)
+    INTO chunks, average, slack FROM (
+        SELECT sum(s.chunks) AS chunks, greatest(1, sum(s.terms_length) / nullif(sum(s.chunks), 0)::double precision)
+            AS average, min(s.least_average) AS least_average, max(s.greatest_average) AS greatest_average
+        FROM livedex.cursors s WHERE s.generation = of_generation) AS c;
+    everything := everything OR (SELECT v.indexed_at IS NULL FROM livedex.generations v WHERE v.generation = of_generation);
 
     -- Of a long query, the terms that say most. From here on the rarest first.
     SELECT array_agg(q.lexeme ORDER BY q.frequency, q.number), array_agg(q.frequency ORDER BY q.frequency, q.number),

@@ -15,9 +15,27 @@ WITH many AS MATERIALIZED (
 INSERT INTO {g}.frequencies (term, delta, heaviest)
 SELECT term, sum(delta), max(heaviest) FROM appended GROUP BY term HAVING sum(delta) <> 0;
 
--- name: drift
--- How far a generation's chunks have grown or shrunk, in terms, since its indexes were built.
-SELECT g.average_length AS built_with,
-    (SELECT sum(c.terms_length)::double precision / nullif(sum(c.chunks), 0) FROM livedex.cursors c
-     WHERE c.generation = g.generation) AS average_length
-FROM livedex.generations g WHERE g.generation = %(generation)s;
+-- name: take_average
+-- The average length of now, by which all terms of a generation will have been weighed, within a tolerance, once those
+-- that were not are weighed anew. What is being written goes first, and what is written from now on is by such an average.
+UPDATE livedex.cursors c SET least_average = s.average / (1 + %(tolerance)s),
+    greatest_average = s.average * (1 + %(tolerance)s)
+FROM (SELECT sum(terms_length)::double precision / nullif(sum(chunks), 0) AS average FROM livedex.cursors
+      WHERE generation = %(generation)s) AS s
+WHERE c.generation = %(generation)s RETURNING s.average;
+
+-- name: weighed_otherwise
+SELECT t.chunk, t.length, t.norm, sparsevec_send(t.weights) AS weights FROM {g}.terms t
+CROSS JOIN LATERAL (SELECT t.norm / (%(k1)s * (1 - %(b)s + %(b)s * t.length / %(average)s)) AS ratio) AS r
+WHERE r.ratio NOT BETWEEN 1 / (1 + %(tolerance)s) AND 1 + %(tolerance)s LIMIT %(limit)s;
+
+-- name: weigh_anew
+-- An update, unlike everywhere else: there is no text index yet, and whoever deletes a row meanwhile finds it.
+WITH weighed AS (
+    UPDATE {g}.terms t SET norm = n.norm, weights = n.weights
+    FROM unnest(%(chunks)b::bigint[], %(norms)b::float8[], %(weights)b::sparsevec[]) AS n(chunk, norm, weights)
+    WHERE t.chunk = n.chunk
+)
+INSERT INTO {g}.frequencies (term, delta, heaviest)
+SELECT term, 0, heaviest FROM unnest(%(terms)s::integer[], %(heaviest)s::real[]) AS w(term, heaviest)
+WHERE heaviest > %(least_heaviest)s;

@@ -48,9 +48,23 @@ AND (left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadat
 -- What BM25 proposes, and its scores for what the vectors propose. Where few documents are visible, only these count.
 SELECT * FROM {g}.lexical(%(generation)s, %(k1)s, %(b)s, %(lexemes)s::text[], %(numbers)s::integer[],
     %(occurrences)s::integer[], (SELECT array_agg(chunk) FROM near),
-    (SELECT array_agg(document) FROM narrow HAVING count(*) BETWEEN 1 AND {narrow_documents}),
+    {within},
     %(source_ids)s::integer[], %(tenants)s::text[], %(principals)s::text[], %(accepted)s::jsonb, %(narrows)s::boolean,
     {limit}, {top_k}, {bound}, %(everything)s::boolean)
+
+-- name: within
+-- Where none is visible that is said too: the text index would be read to its end for nothing.
+(SELECT coalesce(array_agg(document), '{}') FROM narrow HAVING count(*) <= {narrow_documents})
+
+-- name: no_within
+NULL::bigint[]
+
+-- name: few
+-- Whether so few documents are visible that all were measured.
+(SELECT count(*) FROM narrow) <= {narrow_documents}
+
+-- name: no_few
+false
 
 -- name: no_found
 SELECT NULL::bigint AS chunk, NULL::double precision AS score, false AS proposed WHERE false
@@ -95,8 +109,9 @@ candidates AS MATERIALIZED (
     SELECT c.chunk, c.distance, c.words, {score} AS score FROM candidates c
     ORDER BY score DESC FETCH FIRST {top_k} ROWS WITH TIES
 )
-SELECT fresh.marks, fresh.near, hits.* FROM (
-    SELECT jsonb_agg(to_jsonb(m))::text AS marks, (SELECT count(*) FROM near) AS near FROM ({marks}) AS m
+SELECT fresh.marks, fresh.near, fresh.few, hits.* FROM (
+    SELECT jsonb_agg(to_jsonb(m))::text AS marks, (SELECT count(*) FROM near) AS near, {few} AS few
+    FROM ({marks}) AS m
 ) AS fresh LEFT JOIN (
     SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
         c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,

@@ -124,5 +124,5 @@ def _too_large(size: int, most_bytes: int) -> str:
 def _unreadable(error: OSError) -> str:
     return (
         f"The file cannot be read: {error.strerror or error}. Give livedex's user the right to read it, or leave it "
-        "out with `exclude`. Until then it is searched as it was when last read."
+        "out with `exclude`. Until then it is searched as it was when last read, if ever."
     )
