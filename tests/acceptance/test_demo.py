@@ -226,6 +226,12 @@ def test_it_replaces_only_its_own_folder(demo: Demo) -> None:
     assert (mine / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_where_nothing_may_be_written_it_says_so(demo: Demo) -> None:
+    demo.directory.chmod(0o555)
+    assert "livedex-demo cannot be made: Permission denied." in demo.run("--exit", exits=2).stderr.replace("\n", " ")
+
+
 def test_it_runs_again_where_it_ran_before(demo: Demo) -> None:
     first, second = demo.json(), demo.json()
     assert second["first_load"]["texts_embedded"] == first["first_load"]["texts_embedded"]

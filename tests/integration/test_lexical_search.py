@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -356,4 +357,37 @@ async def test_what_the_first_batches_of_a_load_weighed_is_weighed_anew_by_the_a
         assert spread[0][0] < 1.11
         found = scored(await look(index, Query("refund customer", 10, mode=Mode.LEXICAL), looked_up=1))
         assert [score for _, score in found] == pytest.approx(ranked(bm25(world, "refund customer"), 10))
+    check_terms(world, world.rows())
+
+
+class EditedWhileWeighed:
+    """Changes every title, and waits until that is applied, while terms that are to be weighed anew have been read."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.came_by = False
+
+    async def reach(self, name: str) -> None:
+        if name == "index.before_weigh" and not self.came_by:
+            self.came_by = True
+            await asyncio.to_thread(self._edit)
+
+    def _edit(self) -> None:
+        self.world.execute("UPDATE documents SET title = 'Omega' WHERE category = 'short'")
+        applied = "SELECT bool_and(tsv @@ 'omega') FROM livedex_g1.terms WHERE length < 40"
+        while self.world.stored(applied) != [(True,)]:
+            time.sleep(0.02)
+
+
+async def test_what_is_edited_while_terms_are_weighed_anew_keeps_its_own_terms(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    insert = "INSERT INTO documents SELECT %s || n, %s, 'refund item ' || n, %s FROM generate_series(1, %s) AS n"
+    world.execute(insert, "s", "Alpha", "short", 600)  # first batches know only these
+    world.execute(insert, "l", "filler " * 60, "long", 1500)
+    faults = EditedWhileWeighed(world)
+    async with world.open(faults) as index, asyncio.timeout(60):
+        await index.sync()
+    assert faults.came_by
     check_terms(world, world.rows())

@@ -37,6 +37,7 @@ FAULTS = [
     "snapshot.rows",
     "snapshot.before_finished",
     "stream.received",
+    "index.before_weigh",
     "index.before_build",
     "index.before_mark",
 ]

@@ -79,7 +79,7 @@ def test_folder_is_counted_without_being_read(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.md").write_text("x")
     (found,) = files.check_folder(tmp_path, polling=True)
-    assert (found.state, found.message) == (State.OK, f"{tmp_path}: 1 files in 2 folders")
+    assert (found.state, found.message) == (State.OK, f"{tmp_path}: 1 file in 2 folders")
 
 
 @pytest.mark.parametrize(("limit", "state"), [(1, State.FAILED), (3, State.WARNING), (1000, State.OK)])

@@ -95,7 +95,7 @@ def make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o755)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be made: {error.strerror}. Run livedex demo in another directory.") from error
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}. Run it in another directory.") from error
     _write(folder, "")
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from livedex.adapters.sources.postgres.inspect import ColumnProfile, TableProfile
+from livedex.adapters.sources.postgres.inspect import ColumnProfile, ColumnSample, TableProfile
 from livedex.errors import NotFound
 
 FEWEST_CHARACTERS = 60
@@ -233,6 +233,10 @@ def _metadata(table: TableProfile, special: set[str]) -> tuple[Choice, ...]:
             found.append(Choice(column.name, reason))
     found.sort(key=lambda choice: _place(choice.value, _LABELS))
     return tuple(found[:MOST_METADATA])
+
+
+def _values(sample: ColumnSample) -> str:
+    return f"{sample.distinct} value{'s'[: sample.distinct != 1]}"
 
 
 def _why_metadata(column: ColumnProfile) -> str | None:

@@ -54,7 +54,7 @@ def database(place: Database, proposals: Sequence[Proposal], left_out: Sequence[
     yield f"  {place.name}:"
     yield "    kind: postgres"
     yield f"    url: {_reference(place.reference)}"
-    yield "    # publication: livedex  # one that the tables' owner made; without it livedex makes its own"
+    yield f"    # publication: livedex_{place.name}  # made by the tables' owner; without it livedex makes its own"
     yield "    tables:"
     for proposal in proposals:
         yield from _table(proposal)

@@ -71,7 +71,7 @@ class Builder:
 
     async def build(self, faults: Faults) -> None:
         with translate():
-            await self._weigh_alike()
+            await self._weigh_alike(faults)
             for kind, name in (("text", "terms_tsv"), ("vector", "vectors_embedding")):
                 if not (await self._row("index_is_valid", index=name))["valid"]:
                     await self._connection.execute(self._sql[f"drop_invalid_{kind}_index"])
@@ -82,7 +82,7 @@ class Builder:
             await faults.reach("index.before_mark")
             await self._connection.execute(self._sql["mark_indexed"], self._values)
 
-    async def _weigh_alike(self) -> None:
+    async def _weigh_alike(self, faults: Faults) -> None:
         """Have all terms weighed by about the same average length. The first batches of a load knew only their own; as
         long as theirs stood, searches would have to look up more, to be sure."""
         statements = LEXICON.for_schema(self._generation.schema)
@@ -102,9 +102,11 @@ class Builder:
                     [bytes(row["weights"]) for row in rows],
                     average,
                 )
+                await faults.reach("index.before_weigh")
                 await cursor.execute(
                     statements["weigh_anew"],
                     {
+                        "places": [row["place"] for row in rows],
                         "chunks": [row["chunk"] for row in rows],
                         "norms": list(anew.norms),
                         "weights": list(anew.weights),

@@ -25,16 +25,18 @@ FROM (SELECT sum(terms_length)::double precision / nullif(sum(chunks), 0) AS ave
 WHERE c.generation = %(generation)s RETURNING s.average;
 
 -- name: weighed_otherwise
-SELECT t.chunk, t.length, t.norm, sparsevec_send(t.weights) AS weights FROM {g}.terms t
+SELECT t.ctid::text AS place, t.chunk, t.length, t.norm, sparsevec_send(t.weights) AS weights FROM {g}.terms t
 CROSS JOIN LATERAL (SELECT t.norm / (%(k1)s * (1 - %(b)s + %(b)s * t.length / %(average)s)) AS ratio) AS r
 WHERE r.ratio NOT BETWEEN 1 / (1 + %(tolerance)s) AND 1 + %(tolerance)s LIMIT %(limit)s;
 
 -- name: weigh_anew
--- An update, unlike everywhere else: there is no text index yet, and whoever deletes a row meanwhile finds it.
+-- An update, unlike everywhere else: there is no text index yet, and whoever deletes a row meanwhile finds it. A row that
+-- was written anew meanwhile stands in another place; its terms are others, and by the average of now already.
 WITH weighed AS (
     UPDATE {g}.terms t SET norm = n.norm, weights = n.weights
-    FROM unnest(%(chunks)b::bigint[], %(norms)b::float8[], %(weights)b::sparsevec[]) AS n(chunk, norm, weights)
-    WHERE t.chunk = n.chunk
+    FROM unnest(%(places)s::tid[], %(chunks)b::bigint[], %(norms)b::float8[], %(weights)b::sparsevec[])
+        AS n(place, chunk, norm, weights)
+    WHERE t.ctid = n.place AND t.chunk = n.chunk
 )
 INSERT INTO {g}.frequencies (term, delta, heaviest)
 SELECT term, 0, heaviest FROM unnest(%(terms)s::integer[], %(heaviest)s::real[]) AS w(term, heaviest)
