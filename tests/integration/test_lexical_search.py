@@ -391,3 +391,30 @@ async def test_what_is_edited_while_terms_are_weighed_anew_keeps_its_own_terms(
         await index.sync()
     assert faults.came_by
     check_terms(world, world.rows())
+
+
+async def test_order_is_that_of_bm25_when_chunks_have_become_much_longer_than_they_were(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    """What was weighed while chunks were short would propose the wrong ones, if nobody allowed for it."""
+    world = World.make(database_on(server), database_on(server), tmp_path, shards=1)
+    insert = "INSERT INTO documents SELECT {id} || n, {title}, {text}, {category} FROM generate_series(1, {count}) AS n"
+    async with world.open() as index:
+        await index.sync()  # the indexes stand, so nothing is weighed anew
+        world.execute(insert.format(id="'a'", title="''", text="'refund item'", category="'c'", count=400))
+        await index.sync()
+        text = "'refund refund ' || repeat('filler ', 18)"
+        world.execute(insert.format(id="'b'", title="''", text=text, category="'c'", count=12))
+        await index.sync()
+        world.execute(
+            insert.format(id="'l'", title="repeat('word ', 120)", text="'hello there'", category="'d'", count=600)
+        )
+        await index.sync()
+        for filters in ({}, {"category": "c"}):
+            wanted = ranked(bm25(world, "refund", filters.get("category")), 5)
+            for exact in (False, True):
+                hits = (
+                    await index.search("handbook", "refund", top_k=5, mode="lexical", filters=filters, exact=exact)
+                ).hits
+                assert [hit.score for hit in hits] == pytest.approx(wanted)
+                assert {hit.document_id[0] for hit in hits} == {"b"}

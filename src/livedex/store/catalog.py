@@ -213,7 +213,10 @@ def functions(schema: str) -> list[str]:
     search = LEXICAL.for_schema(schema, least_heaviest=least, most_terms=MOST_TERMS)
     write = CHUNKS.for_schema(schema, least_heaviest=least)
     return [
-        search["create_function"].replace("{visible}", search["visible"]),
+        search["create_function"]
+        .replace("{visible}", search["visible"])
+        .replace("{scored_proposals}", search["scored"].replace("{these}", "visible[:depth]"))
+        .replace("{scored_beside}", search["scored"].replace("{these}", "beside")),
         write["create_exchange_terms"],
         write["create_apply"],
     ]

@@ -5,7 +5,8 @@
 -- chunk could be among the `certain` best. Without any term looked up so far, a chunk scores at most the sum of what the
 -- other terms give where they weigh heaviest. If that sum would not do without some of them, only chunks that hold all
 -- of these are left to propose. Weights in `terms` are from an earlier average length, so proposals are ordered by them
--- and then scored anew with the average of now; `slack` is how much of a difference that can make.
+-- and the best scored anew with the average of now; those after them too, if the difference could have put any of them
+-- among the `certain` best. By how much a score can have grown is `stretch`, by how much two can have moved `slack`.
 --
 -- `within`: only these documents, which are visible; else visibility is judged here. `everything`: no index.
 CREATE FUNCTION {g}.lexical(of_generation integer, k1 double precision, b double precision, lexemes text[],
@@ -18,6 +19,7 @@ LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 DECLARE
     chunks double precision;
     average double precision;
+    stretch double precision;
     slack double precision;
     rare text[];
     frequencies double precision[];
@@ -32,16 +34,21 @@ DECLARE
     certain_rank integer := certain;
     complete boolean;
     look tsquery;
-    room integer := wanted + 28;
-    ranks integer[];
-    visible bigint[];
+    depth integer := wanted + 28;
+    room integer := depth;
     found bigint[];
     distances double precision[];
     owners bigint[];
+    ranks integer[];
+    visible bigint[];
+    visible_distances double precision[];
+    cut_off double precision;
+    best bigint[];
+    scores double precision[];
 BEGIN
-    SELECT c.chunks, c.average,
+    SELECT c.chunks, c.average, greatest(1, c.average / c.least_average),
         greatest(1, c.average / c.least_average) * greatest(1, c.greatest_average / c.average)
-    INTO chunks, average, slack FROM (
+    INTO chunks, average, stretch, slack FROM (
         SELECT sum(s.chunks) AS chunks, greatest(1, sum(s.terms_length) / nullif(sum(s.chunks), 0)::double precision)
             AS average, min(s.least_average) AS least_average, max(s.greatest_average) AS greatest_average
         FROM livedex.cursors s WHERE s.generation = of_generation) AS c;
@@ -68,15 +75,18 @@ BEGIN
         RETURN;
     END IF;
 
-    IF within IS NOT NULL THEN
-        SELECT array_agg(s.chunk) INTO visible FROM (
-            SELECT t.chunk FROM {g}.terms t WHERE t.document = ANY(within) AND t.weights <#> asked < 0
-            ORDER BY t.weights <#> asked LIMIT room) AS s;
-    ELSE
-        IF narrows THEN
-            room := 4 * room;
-        END IF;
-        LOOP
+    IF narrows AND within IS NULL THEN
+        room := 4 * room;
+    END IF;
+    LOOP
+        IF within IS NOT NULL THEN
+            SELECT array_agg(s.chunk), array_agg(s.distance) INTO found, distances FROM (
+                SELECT t.chunk, t.weights <#> asked AS distance FROM {g}.terms t
+                WHERE t.document = ANY(within) AND t.weights <#> asked < 0
+                ORDER BY t.weights <#> asked, t.chunk LIMIT room) AS s;
+            visible := found;
+            visible_distances := distances;
+        ELSE
             looked_up := 0;
             found := NULL;
             distances := NULL;
@@ -120,27 +130,43 @@ BEGIN
                     ORDER BY distance, chunk LIMIT room) AS s;
                 looked_up := next_up;
             END LOOP;
-            SELECT array_agg(s.chunk), array_agg(s.rank) INTO visible, ranks FROM ({visible}) AS s;
-            EXIT WHEN (complete OR coalesce(ranks[certain] <= certain_rank, false))
-                AND (coalesce(cardinality(found), 0) < room OR coalesce(cardinality(visible), 0) >= wanted);
-            -- Too many are hidden: again, with more room, and so that enough are certain of those that are not.
-            certain_rank := greatest(certain_rank, coalesce(ranks[certain], 2147483647));
-            IF coalesce(cardinality(found), 0) = room AND coalesce(cardinality(visible), 0) < wanted THEN
-                room := room * least(16, 2 + wanted / greatest(1, coalesce(cardinality(visible), 0)));
+            SELECT array_agg(s.chunk), array_agg(s.rank), array_agg(distances[s.rank])
+            INTO visible, ranks, visible_distances FROM ({visible}) AS s;
+            IF NOT (complete OR coalesce(ranks[certain] <= certain_rank, false))
+                OR coalesce(cardinality(found), 0) = room AND coalesce(cardinality(visible), 0) < wanted THEN
+                -- Too many are hidden: again, with more room, and so that enough are certain of those that are not.
+                certain_rank := greatest(certain_rank, coalesce(ranks[certain], 2147483647));
+                IF coalesce(cardinality(found), 0) = room AND coalesce(cardinality(visible), 0) < wanted THEN
+                    room := room * least(16, 2 + wanted / greatest(1, coalesce(cardinality(visible), 0)));
+                END IF;
+                CONTINUE;
             END IF;
-        END LOOP;
-    END IF;
+        END IF;
+        SELECT array_agg(s.chunk ORDER BY s.score DESC, s.chunk), array_agg(s.score ORDER BY s.score DESC, s.chunk)
+        INTO best, scores FROM ({scored_proposals}) AS s;
+        cut_off := CASE WHEN cardinality(visible) > depth THEN -visible_distances[depth]
+                        WHEN cardinality(found) = room THEN -distances[room] END;
+        EXIT WHEN cut_off IS NULL OR stretch * cut_off <= coalesce(scores[certain], 0);
+        depth := 4 * depth;
+        room := greatest(depth, 4 * room);
+    END LOOP;
 
+    best := best[:wanted + 28];
     RETURN QUERY
-        SELECT s.chunk, sum(u.gain * w.times / (w.times + s.norm_now)), s.chunk = ANY(visible[:wanted + 28])
-        FROM (SELECT t.chunk, t.norm, t.weights, k1 * (1 - b + b * t.length / average) AS norm_now FROM {g}.terms t
-              WHERE t.chunk = ANY(coalesce(visible[:wanted + 28], '{}') || coalesce(beside, '{}')) OFFSET 0) AS s
-        CROSS JOIN LATERAL (
-            SELECT n.gain, -(s.weights <#> n.unit) AS weight FROM unnest(units, gains) AS n(unit, gain) OFFSET 0) AS u
-        CROSS JOIN LATERAL (SELECT round(u.weight * s.norm / (1 - u.weight)) AS times) AS w
-        WHERE u.weight > 0
-        GROUP BY s.chunk;
+        SELECT b.chunk, b.score, true FROM unnest(best, scores[:wanted + 28]) AS b(chunk, score)
+        UNION ALL
+        SELECT s.chunk, s.score, false FROM ({scored_beside}) AS s WHERE best IS NULL OR NOT s.chunk = ANY(best);
 END $$;
+
+-- name: scored
+SELECT s.chunk, sum(u.gain * w.times / (w.times + s.norm_now)) AS score
+FROM (SELECT t.chunk, t.norm, t.weights, k1 * (1 - b + b * t.length / average) AS norm_now FROM {g}.terms t
+      WHERE t.chunk = ANY({these}) OFFSET 0) AS s
+CROSS JOIN LATERAL (
+    SELECT n.gain, -(s.weights <#> n.unit) AS weight FROM unnest(units, gains) AS n(unit, gain) OFFSET 0) AS u
+CROSS JOIN LATERAL (SELECT round(u.weight * s.norm / (1 - u.weight)) AS times) AS w
+WHERE u.weight > 0
+GROUP BY s.chunk
 
 -- name: visible
 SELECT f.chunk, f.rank::integer FROM unnest(found, owners) WITH ORDINALITY AS f(chunk, document, rank)
