@@ -22,7 +22,7 @@ STATEMENTS = Statements("generation")
 LEXICON = Statements("lexicon")
 PROBED_AT_ONCE = 50
 WEIGHED_AT_ONCE = 2000
-TOLERANCE = 0.05
+TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)

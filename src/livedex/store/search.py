@@ -34,7 +34,7 @@ NEWEST = 100
 """So many of the newest chunks are measured whatever the vector index says."""
 NARROW = 1000
 """Where no more documents than this are visible, all of them are candidates."""
-LOOKED_UP = 500
+LOOKED_UP = 1000
 """Chunks that the text index proposes at first; more follow where the result could change."""
 
 _SCORES = {Fusion.ZSCORE: "by_deviations", Fusion.RRF: "by_ranks"}
