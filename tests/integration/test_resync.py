@@ -76,3 +76,18 @@ async def test_a_metadata_column_that_is_mapped_later_comes_last_in_the_sql_view
     )
     assert [name for (name,) in columns][-2:] == ["category", "author"]
     assert world.stored("SELECT author FROM handbook") == [("Ada",)]
+
+
+async def test_a_sync_of_an_idle_source_says_that_it_is_as_fresh_as_now(
+    server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], tmp_path: Path
+) -> None:
+    world = _world(server, database_on, tmp_path)
+    async with world.open() as index:
+        times = []
+        for _ in range(2):
+            await index.sync()
+            (mark,) = (await index.search("handbook", "text")).watermark
+            assert mark.time is not None
+            times.append(mark.time)
+            ((now,),) = world.stored("SELECT clock_timestamp()")
+        assert times[0] < times[1] < now

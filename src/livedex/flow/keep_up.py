@@ -22,6 +22,7 @@ DRAIN_SECONDS = 20.0
 PRUNE_SECONDS = 3600.0
 FOLD_SECONDS = 60.0
 LOOK_SECONDS = 0.25
+HEARD_SECONDS = 1.5
 CANCEL_SECONDS = 5.0
 """How long a worker may take to end before it is told again. Who is told twice may leave a lease to expire."""
 PATIENCE = 3
@@ -111,6 +112,7 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
     cannot go on.
     """
     before = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
+    known = await _serials(shop, work)
     async with _workers(shop, work, probe=False) as (_, tasks):
         targets = await _targets(work)
         while True:
@@ -124,6 +126,7 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
             failures.check()
             _check_tasks(tasks)
             await shop.clock.sleep(LOOK_SECONDS)
+        await _heard(shop, work, known)
     after = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
     return {view: _counts(before[view], after[view]) for view in after}
 
@@ -198,6 +201,28 @@ async def _reached(shop: Workshop, work: Work, targets: Mapping[str, Mapping[str
             if not all(source.reached(mark.position, target) for target in targets[mark.source].values()):
                 return False
     return True
+
+
+async def _heard(shop: Workshop, work: Work, known: Mapping[tuple[str, str, str], int]) -> None:
+    """Wait for word of every source, so that what did not change is as fresh as what did. Another process that captures
+    may be told to ask seldom; that long is not waited."""
+    deadline = shop.clock.monotonic() + HEARD_SECONDS
+    while shop.clock.monotonic() < deadline:
+        applied = shop.applied.next()
+        serials = await _serials(shop, work)
+        if all(serial > known.get(place, -1) for place, serial in serials.items()):
+            return
+        await _wait_a_little(applied)
+
+
+async def _serials(shop: Workshop, work: Work) -> dict[tuple[str, str, str], int]:
+    """Per view, source and partition: how often what its hindmost shard knows was brought up to date."""
+    serials: dict[tuple[str, str, str], int] = {}
+    for built in work.built:
+        for mark in (await shop.catalog.marks(built.generation)).marks:
+            place = (built.generation.view, mark.source, mark.partition)
+            serials[place] = min(mark.serial, serials.get(place, mark.serial))
+    return serials
 
 
 async def _indexed(shop: Workshop, work: Work) -> bool:
