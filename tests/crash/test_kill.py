@@ -19,7 +19,10 @@ import livedex
 from livedex.store.embedded import EmbeddedServer
 
 MIGRATING = ["migration.before_commit", "migration.after_commit"]
+WEIGHED_ANEW = "index.before_weigh"
+"""Reached when the first batches of a load held much shorter chunks than later ones."""
 LOADING = [
+    WEIGHED_ANEW,
     "snapshot.after_slot",
     "snapshot.rows",
     "snapshot.before_finished",
@@ -55,6 +58,10 @@ def test_every_point_in_the_code_is_killed_at_here() -> None:
 @pytest.mark.parametrize("point", [*MIGRATING, *LOADING, *ALWAYS])
 async def test_first_load_killed_at_any_point_is_finished_by_the_next_start(world: World, point: str) -> None:
     write(world, range(40), "first")
+    if point == WEIGHED_ANEW:
+        insert = "INSERT INTO documents SELECT '{0}-' || n, '', {1} || n, 'c' FROM generate_series(1, {2}) AS n"
+        world.execute(insert.format("short", "'short '", 1200))
+        world.execute(insert.format("long", "repeat('longer text about parcels ', 6)", 400))
     kill_at(world, point)
     write(world, range(30, 50), "changed while nobody was there")
     world.execute("DELETE FROM documents WHERE doc_id IN ('doc-3', 'doc-4')")
