@@ -89,5 +89,5 @@ async def test_a_sync_of_an_idle_source_says_that_it_is_as_fresh_as_now(
             (mark,) = (await index.search("handbook", "text")).watermark
             assert mark.time is not None
             times.append(mark.time)
-            ((now,),) = world.stored("SELECT clock_timestamp()")
+        ((now,),) = world.stored("SELECT clock_timestamp()")
         assert times[0] < times[1] < now
