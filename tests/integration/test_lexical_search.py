@@ -18,7 +18,7 @@ from tests.world import World, check_terms, counted, from_scratch, terms_of_word
 
 import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
-from livedex.errors import QueryError, RecipeChanged
+from livedex.errors import QueryError, RecipeChanged, StoreUnsupported
 from livedex.model import Fusion, Mode, Query
 from livedex.rules.lexical import MOST_TERMS, forms, idf, saturation, words
 from livedex.rules.ranking import by_deviations, by_ranks
@@ -418,3 +418,12 @@ async def test_order_is_that_of_bm25_when_chunks_have_become_much_longer_than_th
                 ).hits
                 assert [hit.score for hit in hits] == pytest.approx(wanted)
                 assert {hit.document_id[0] for hit in hits} == {"b"}
+
+
+async def test_a_dictionary_that_the_server_lacks_is_named(world: World) -> None:
+    database = await Database.open(world.store_dsn)
+    try:
+        with pytest.raises(StoreUnsupported, match=r"no text search dictionary klingon_stem.*language"):
+            await terms_of(database, Lexicon("klingon_stem"), "refund")
+    finally:
+        await database.close()

@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 
+from livedex.errors import StoreUnsupported
 from livedex.rules.lexical import forms
 from livedex.store.statements import load
 
@@ -63,7 +65,13 @@ class Lexicon:
         async with connection.cursor(row_factory=tuple_row) as cursor:
             for start in range(0, len(asked), MOST_ASKED):
                 values = {"dictionary": self.dictionary, "forms": asked[start : start + MOST_ASKED]}
-                await cursor.execute(SQL["lexemes"], values)
+                try:
+                    await cursor.execute(SQL["lexemes"], values)
+                except psycopg.errors.UndefinedObject as error:
+                    raise StoreUnsupported(
+                        f"The store's PostgreSQL has no text search dictionary {self.dictionary}. Set another "
+                        "`language` for the view, or use a server that has it."
+                    ) from error
                 for form, number, lexeme in await cursor.fetchall():
                     numbers[form] = (*numbers.get(form, ()), number)
                     known.lexemes[number] = lexeme.encode()

@@ -15,6 +15,7 @@ from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from psycopg import AsyncConnection
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
@@ -67,7 +68,7 @@ def weigh(written: Sequence[Sequence[str]], known: Known, chunks: int, terms_len
     counted = [_counted(words, known) for words in written]
     lengths = [counts.total() for counts in counted]
     average = max(1.0, (terms_length + sum(lengths)) / (chunks + len(counted)))
-    norms = K1 * (1 - B + B * np.array(lengths) / average)
+    norms = _norms(lengths, average)
     ends = list(accumulate(map(len, counted), initial=0))
 
     # All chunks' terms at once: by chunk, and within it by number, as a sparsevec wants them.
@@ -113,7 +114,7 @@ def reweigh(lengths: Sequence[int], norms: Sequence[float], packed: Sequence[byt
     values = b"".join(w[head + 4 * n :] for w, (head, n) in zip(packed, sizes, strict=True))
     before = np.frombuffer(values, ">f4").astype(np.float64)
     occurrences = np.rint(before * np.array(norms)[row] / (1 - before))
-    wanted = K1 * (1 - B + B * np.array(lengths) / average)
+    wanted = _norms(lengths, average)
     saturations = (occurrences / (occurrences + wanted[row])).astype(np.float32)
     numbers, place = np.unique(np.frombuffer(places, ">i4").astype(np.int64) + 1, return_inverse=True)
     heaviest = np.zeros(len(numbers), np.float32)
@@ -126,6 +127,11 @@ def reweigh(lengths: Sequence[int], norms: Sequence[float], packed: Sequence[byt
         numbers.tolist(),
         heaviest.tolist(),
     )
+
+
+def _norms(lengths: Sequence[int], average: float) -> npt.NDArray[np.float64]:
+    """`livedex.rules.lexical.norm` of each."""
+    return K1 * (1 - B + B * np.array(lengths, np.float64) / average)
 
 
 def _counted(words: Sequence[str], known: Known) -> Counter[int]:
