@@ -12,21 +12,21 @@ from typing import Any
 
 from livedex import config
 from livedex.clock import Clock, SystemClock
-from livedex.errors import LivedexError, NotFound, QueryError, RecipeChanged, StoreError, StoreUnavailable
+from livedex.errors import LivedexError, NotFound, QueryError, StoreError, StoreUnavailable
 from livedex.faults import Faults, NoFaults
 from livedex.flow.follow import LogSignal, Signal, Workshop
 from livedex.flow.keep_up import Built, Counts, Failures, Followed, Work, keep_up, sync
 from livedex.flow.materialize import Parts
-from livedex.model import Fusion, Generation, Mode, Query, Recipe, Retrieval
+from livedex.model import Fusion, Mode, Query, Recipe, Retrieval
 from livedex.parts import build_cutter, build_embedder, build_source
 from livedex.ports import Embedder, Source
-from livedex.retrieve import Retriever
+from livedex.retrieve import Retriever, Retrieves
 from livedex.rules.lexical import recipe as lexical_recipe
+from livedex.rules.recipes import check_recipe, check_searchable_by_words
 from livedex.status import Progress, Status, ViewDescription, read_descriptions, read_progress, read_status
 from livedex.store.catalog import Catalog, Identity
 from livedex.store.database import Database
 from livedex.store.embedded import EmbeddedServer
-from livedex.store.entries import SourceRow
 from livedex.store.lexicon import Lexicon
 from livedex.store.migrate import migrate
 from livedex.store.sql_view import create_sql_view
@@ -113,7 +113,7 @@ class Index:
         self._clock = clock
         self._embedders = dict(embedders)
         self._lexicons: dict[str, Lexicon] = {}
-        self._retrievers: dict[str, Retriever] = {}
+        self._retrievers: dict[str, Retrieves] = {}
 
     async def close(self) -> None:
         for embedder in self._embedders.values():
@@ -221,7 +221,7 @@ class Index:
         if generation is None:
             raise NotFound(f"View {view} has not been built yet. Run: livedex sync")
         rows = [row for row in await self.catalog.sources() if row.name in wanted.sources]
-        _check_recipe(generation, self._recipe(wanted), rows, wanted.shards)
+        check_recipe(generation, self._recipe(wanted), [row.source_id for row in rows], wanted.shards)
 
     async def quarantined(self) -> list[dict[str, Any]]:
         """Documents that could not be processed, with the reason."""
@@ -244,14 +244,14 @@ class Index:
             raise NotFound(f"There is no source {source} in this index. Known: {', '.join(sorted(known)) or 'none'}.")
         await self.catalog.resync(known[source])
 
-    async def _retriever(self, view: str) -> Retriever:
+    async def _retriever(self, view: str) -> Retrieves:
         if view not in self._retrievers:
             if view not in self.settings.views:
                 raise NotFound(f"There is no view {view}. {self.settings.file} has: {', '.join(self.settings.views)}.")
             generation = await self.catalog.active_generation(view)
             if generation is None:
                 raise NotFound(f"View {view} has not been built yet. Run: livedex sync")
-            _check_searchable_by_words(generation)
+            check_searchable_by_words(generation)
             await self.catalog.ensure_functions(generation)
             names = {row.source_id: row.name for row in await self.catalog.sources()}
             wanted = self.settings.views[view]
@@ -295,7 +295,7 @@ class Index:
         recipe = self._recipe(wanted)
         lag = wanted.target_lag.total_seconds()
         generation = await self.catalog.declare_view(view, rows, recipe, wanted.shards, lag)
-        _check_recipe(generation, recipe, rows, wanted.shards)
+        check_recipe(generation, recipe, [row.source_id for row in rows], wanted.shards)
         metadata = {column for row in rows for table in row.mapping.values() for column in table.metadata_names}
         await create_sql_view(self._database, generation, wanted.sql_schema, sorted(metadata))
         lexicon = self._lexicon(_dictionary(wanted.language))
@@ -323,45 +323,3 @@ class Index:
 
 def _dictionary(language: str) -> str:
     return "simple" if language == "simple" else f"{language}_stem"
-
-
-def _check_searchable_by_words(generation: Generation) -> None:
-    if not generation.recipe.lexical:
-        raise RecipeChanged(
-            f"View {generation.view} was built by an earlier livedex, before views could be searched by words. "
-            "Give it a new name in livedex.yaml and run: livedex sync"
-        )
-
-
-def _check_recipe(generation: Generation, wanted: Recipe, sources: Sequence[SourceRow], shards: int) -> None:
-    _check_searchable_by_words(generation)
-    built = generation.recipe
-    differences = []
-    for done, before, now in (
-        ("read", built.parser, wanted.parser),
-        ("cut", built.chunker, wanted.chunker),
-        ("sorted into section types", built.extractor, wanted.extractor),
-    ):
-        if dict(before) != dict(now):
-            differences.append(f"was {done} with {_settings(before)}, livedex.yaml asks for {_settings(now)}")
-    if dict(built.lexical) != dict(wanted.lexical):
-        differences.append("was indexed for words in another way than livedex.yaml, or this version, does")
-    if built.model != wanted.model:
-        differences.append(f"was embedded with {built.model.name}, livedex.yaml asks for {wanted.model.name}")
-    if generation.shards != shards:
-        differences.append(f"was built with {generation.shards} shards, livedex.yaml asks for {shards}")
-    if set(generation.source_ids) != {row.source_id for row in sources}:
-        differences.append("was built from other sources than livedex.yaml names")
-    if differences:
-        raise RecipeChanged(
-            f"View {generation.view} {'; it '.join(differences)}. Undo the change, or give the changed view a new name "
-            "so that both stand side by side."
-        )
-
-
-def _settings(recipe: Mapping[str, Any]) -> str:
-    written = (
-        f"{name} ({_settings(value)})" if isinstance(value, Mapping) else f"{name} {value}"
-        for name, value in recipe.items()
-    )
-    return ", ".join(written) or "nothing"

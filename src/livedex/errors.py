@@ -5,7 +5,9 @@
     │   └── MissingExtra       an optional dependency is not installed
     ├── NotFound               no such view, source or document
     ├── QueryError             a search that cannot be answered as asked
-    │   └── ModelMismatch      a vector of another model than the generation's
+    │   ├── ModelMismatch      a vector of another model than the generation's
+    │   └── TokenRefused       a freshness token that this index cannot judge
+    ├── NotFresh               the view is staler than was asked for, and stale hits were not wanted
     ├── RecipeChanged          livedex.yaml asks for another recipe than the view was built with
     ├── StoreError             the PostgreSQL that holds the index
     │   ├── StoreUnavailable   not reachable, or it went away
@@ -19,10 +21,12 @@
     ├── SourceError            where documents come from
     │   ├── SourceUnavailable  not reachable; tried again with backoff
     │   ├── SourceMisconfigured needs a statement or a setting before it can be followed
+    │   ├── SourceHeld         the brake: so much would be deleted or emptied that a person has to agree
     │   ├── SchemaChanged      a mapped column is gone or has another type; the source pauses
     │   └── PositionLost       the source no longer has what follows our position; needs a resync
     ├── EmbedderError          what turns text into vectors
     │   ├── EmbedderUnavailable fails or throttles; tried again with backoff
+    │   ├── BudgetSpent        what may be embedded a day has been
     │   ├── EmbedderMisconfigured key, model or dimensions are wrong
     │   ├── InputRejected      these texts will never be embedded
     │   └── WeightsUnavailable the local model's files are missing or damaged
@@ -81,6 +85,16 @@ class QueryError(LivedexError):
 
 class ModelMismatch(QueryError):
     """The query vector was not made by the model of the generation that it would search."""
+
+
+class TokenRefused(QueryError):
+    """The freshness token is not of a source of this view, or of another history of it."""
+
+
+class NotFresh(LivedexError):
+    """The view is staler than the query allows. Ask again, allow more, or let the query wait or be served stale."""
+
+    exit_code = 6
 
 
 class RecipeChanged(LivedexError):
@@ -142,6 +156,11 @@ class SourceMisconfigured(SourceError):
     """The source needs a change before it can be followed."""
 
 
+class SourceHeld(SourceError):
+    """The source would delete or empty so many documents at once that it is more likely a mistake than meant. Nothing
+    of it was taken over and the source keeps its changes. Run: livedex source resume NAME"""
+
+
 class SchemaChanged(SourceError):
     """A mapped column of the source is gone or has another type. The source is paused and keeps its changes;
     adapt livedex.yaml or the table, then start again."""
@@ -163,6 +182,10 @@ class EmbedderUnavailable(EmbedderError):
     def __init__(self, message: str | None = None, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class BudgetSpent(EmbedderError):
+    """The view has embedded as many tokens as its budget allows for now."""
 
 
 class EmbedderMisconfigured(EmbedderError):

@@ -207,6 +207,14 @@ class Fusion(StrEnum):
     RRF = "rrf"
 
 
+class WhenStale(StrEnum):
+    """What to do about a query that asks for fresher data than there is."""
+
+    WAIT = "wait"
+    SERVE = "serve"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What to look for, and on whose behalf.
@@ -214,6 +222,10 @@ class Query:
     A document with a tenant is seen only by that tenant; one with an access list only by a principal on it.
     `filters` maps a metadata name to the values that are accepted. `exact` bypasses the indexes: every visible chunk is
     measured and scored.
+
+    `max_staleness_seconds` bounds how long ago what is searched may have been current; `at_least` holds tokens of
+    writes that must be searchable. Where that is not so, `when_stale` says whether to wait (at most `wait_seconds`, and
+    then to refuse), to serve all the same, flagged, or to refuse at once.
     """
 
     text: str
@@ -223,6 +235,10 @@ class Query:
     principals: tuple[str, ...] = ()
     exact: bool = False
     mode: Mode = Mode.HYBRID
+    max_staleness_seconds: float | None = None
+    at_least: tuple[str, ...] = ()
+    when_stale: WhenStale = WhenStale.WAIT
+    wait_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +274,57 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Freshness:
+    """Whether a retrieval was as fresh as was asked for; `unmet` says in which respects not."""
+
+    met: bool = True
+    waited_seconds: float = 0.0
+    unmet: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A clause of a contract, by its name in livedex.yaml, and why it is not met."""
+
+    clause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A chunk that was found and withheld. Its text is withheld too: what is off contract reaches nobody."""
+
+    document_id: str
+    document_version: str
+    chunk_id: str
+    source: str
+    score: float
+    scores: Mapping[str, float]
+    violations: tuple[Violation, ...]
+
+
+class Outcome(StrEnum):
+    """What a retrieval under contract came to."""
+
+    ANSWERED = "answered"
+    ABSTAINED = "abstained"
+    ESCALATED = "escalated"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a retrieval stands to its view's contract. `contract` names the contract's version. `violations` are those of
+    the retrieval as a whole; `dropped`, best first, holds the chunks that were withheld. `escalation` is the number of
+    the ticket that was opened."""
+
+    contract: str
+    outcome: Outcome
+    violations: tuple[Violation, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    escalation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieval:
     """A query's hits, best first, with what they were read from.
 
@@ -273,3 +340,6 @@ class Retrieval:
     lag_seconds: float | None
     capturing: bool
     timings: Mapping[str, float]
+    data_timestamp: datetime | None = None
+    freshness: Freshness = Freshness()
+    verdict: Verdict | None = None
