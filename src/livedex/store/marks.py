@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from livedex.rules.freshness import ShardMark
+from livedex.model import Watermark
+from livedex.rules.freshness import Captured, ShardMark, view_watermarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +20,52 @@ class Marks:
     marks: tuple[ShardMark, ...]
     capturing: bool
     now: datetime
+    sources: tuple[str, ...]
+    shards: int
+    target_seconds: float
 
     @classmethod
     def of(cls, rows: Sequence[dict[str, Any]]) -> Self:
         """From the rows of the statement `marks`: one or more a shard."""
         known = [row for row in rows if row["partition"] is not None]
-        names = ("source", "partition", "position", "time", "serial", "heartbeat_at")
+        places = {row["source"]: row["place"] for row in rows if row["source"] is not None}
         return cls(
             active_generation=rows[0]["active_generation"],
-            marks=tuple(ShardMark(**{name: row[name] for name in names}) for row in known),
+            marks=tuple(_mark(row) for row in known),
             capturing=bool(known) and all(row["followed"] for row in known),
             now=rows[0]["now"],
+            sources=tuple(sorted(places, key=places.__getitem__)),
+            shards=rows[0]["shards"],
+            target_seconds=rows[0]["target_seconds"],
         )
 
     @classmethod
     def of_json(cls, rows: Sequence[dict[str, Any]]) -> Self:
         """From the same rows as JSON, where times are text."""
-        times = ("now", "time", "heartbeat_at")
+        times = ("now", "time", "heartbeat_at", "captured_time")
         return cls.of(
             [{**row, **{name: row[name] and datetime.fromisoformat(row[name]) for name in times}} for row in rows]
         )
+
+    def watermarks(self) -> tuple[Watermark, ...]:
+        """Per source of the generation, in its order."""
+        return view_watermarks(self.marks, self.sources, self.shards, self.now, self.target_seconds)
+
+
+def _mark(row: Mapping[str, Any]) -> ShardMark:
+    return ShardMark(
+        source=row["source"],
+        partition=row["partition"],
+        position=row["position"],
+        time=row["time"],
+        serial=row["serial"],
+        captured=Captured(
+            state=row["state"],
+            failing=row["failing"],
+            followed=row["followed"],
+            heartbeat_at=row["heartbeat_at"],
+            heartbeat_seconds=row["heartbeat_seconds"],
+            time=row["captured_time"],
+            serial=row["captured_serial"],
+        ),
+    )
