@@ -6,7 +6,7 @@
 `Index.search` (the same path as the CLI's, both legs) for six words of the new text, until that is among the first
 ten hits; for a delete, until the document is gone. Clocks: from the return of COMMIT to the return of the search;
 between searches it waits 3 ms. The search is part of the figure and quoted beside it. The query embedding is cached
-before the commit.
+before the commit. Then it inserts rows and searches once for each with its token.
 """
 
 from __future__ import annotations
@@ -126,6 +126,37 @@ async def burst(place: Stage, index: livedex.Index, rows: int, rng: random.Rando
     return (time.perf_counter() - started) * 1000
 
 
+async def read_your_writes(place: Stage, index: livedex.Index, edits: int) -> None:
+    """Commit, then search once with the write's token: until that search answers, in ms. Beside it what a search costs
+    that asks for nothing."""
+    position = (
+        "SELECT 'kb:' || system_identifier || ':' || ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))"
+        "::bit(32)::int || ':' || pg_current_wal_insert_lsn() FROM pg_control_system()"
+    )
+    transaction = "SELECT 'kb:' || system_identifier || ':xid:' || pg_current_xact_id() FROM pg_control_system()"
+    times: dict[str, list[float]] = {"position": [], "transaction": [], "met already": [], "asks for nothing": []}
+    async with await psycopg.AsyncConnection.connect(place.source_dsn, autocommit=True) as source:
+        for number in range(edits):
+            name, query = ("position", position) if number % 2 else ("transaction", transaction)
+            async with source.transaction():
+                await source.execute("INSERT INTO documents VALUES (%s, '', %s)", (f"own{number}", f"own{number} text"))
+                row = await (await source.execute(transaction)).fetchone()
+            started = time.perf_counter()
+            if query == position:
+                row = await (await source.execute(position)).fetchone()
+            assert row is not None
+            found = await index.search("handbook", f"own{number}", at_least=row[0], wait_seconds=PATIENCE_SECONDS)
+            times[name].append((time.perf_counter() - started) * 1000)
+            assert f"own{number}" in {hit.document_id for hit in found.hits}, "the own write is found"
+            for again, token in (("met already", row[0]), ("asks for nothing", ())):
+                began = time.perf_counter()
+                await index.search("handbook", f"own{number}", at_least=token)
+                times[again].append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.02)
+    for name, found_times in times.items():
+        print(f"  read your own write, {name}: {described(found_times)}")
+
+
 async def settled(index: livedex.Index) -> None:
     """Wait until changes are captured and every chunk of the first load was looked up in the new vector index."""
     with psycopg.connect(index.dsn, autocommit=True) as store:
@@ -155,6 +186,7 @@ async def measure(embedder: str, documents: int, edits: int, per_second: float) 
                 print(f"  commit to searchable    {described(observed.searchable)}")
                 print(f"  delete to unsearchable  {described(observed.gone)}")
                 print(f"  of it one search        {described(observed.search)}")
+                await read_your_writes(place, index, max(10, edits // 4))
                 without = await unobserved(place, index, edits, per_second, rng)
                 print(f"  while nobody searches, commit to searchable by the store's clock: {without}")
                 if embedder == "hashing":

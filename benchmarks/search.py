@@ -45,7 +45,7 @@ class Mixtures:
     batch_size = 512
 
     def __init__(self, vectors: Vectors) -> None:
-        self._vectors = vectors
+        self.vectors = vectors
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._mixed([self._of(text) for text in texts])
@@ -57,12 +57,12 @@ class Mixtures:
     def _of(self, text: str) -> list[int]:
         """What the text names; of a query, and of a chunk that was cut in two, something of its own."""
         named = MIXTURE.search(text)
-        return [int(part) for part in named.groups()] if named else _named(random.Random(text), len(self._vectors))
+        return [int(part) for part in named.groups()] if named else _named(random.Random(text), len(self.vectors))
 
     def _mixed(self, named: Sequence[Sequence[int]]) -> Vectors:
         parts = np.array(named)
         share = parts[:, 2:] / 1000
-        mixed = share * self._vectors[parts[:, 0]] + (1 - share) * self._vectors[parts[:, 1]]
+        mixed = share * self.vectors[parts[:, 0]] + (1 - share) * self.vectors[parts[:, 1]]
         noise = np.stack([np.random.default_rng(row).standard_normal(384) for row in parts])
         mixed = mixed + NOISE * noise
         normalised: Vectors = (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)

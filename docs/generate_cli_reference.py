@@ -47,10 +47,22 @@ numbers with the unit in the name.
 |---|---|
 | `retrieval_id`, `view`, `generation` | what answered |
 | `hits` | best first; see below |
-| `watermark` | up to where everything is searchable, per source: `source`, `position`, `time`, `heartbeat_at` |
-| `lag_seconds` | how long ago the oldest watermark was current; null until the first load is complete |
+| `watermark` | up to where everything is searchable, per source; see below |
+| `data_timestamp` | everything committed before is searchable; null until the first load is complete |
+| `lag_seconds` | how long ago that was |
+| `freshness` | `met`: whether it was as fresh as was asked for, `unmet`: in which respects not, `waited_seconds` |
 | `capturing` | whether a process follows every source of the view right now |
-| `timings` | `embed_ms` and `search_ms` |
+| `timings` | `embed_ms` and `search_ms`; `contract_ms` where the view has a contract |
+| `searched_at` | the store's time when it was searched |
+| `verdict` | what came of the view's [contract](../how-to/contracts.md), see below; null without one |
+
+A watermark has `source`, `position`, `time`, `heartbeat_at`, `state` and `lag_seconds`: [what they
+mean](../how-to/freshness.md).
+
+A `verdict` has `contract` (the name of its version), `outcome` (`answered`, `abstained` or `escalated`), `violations`
+of the answer as a whole, each with `clause` and `reason`, `dropped`, and `escalation`, the number of the ticket, or
+null. What was `dropped`, best first, has `document_id`, `document_version`, `chunk_id`, `source`, `score`, `scores`
+and `violations`.
 
 A hit:
 
@@ -66,15 +78,19 @@ A hit:
 | `source_position`, `source_time` | where and when this version was committed; null if it was read by a full load |
 | `created_at` | when the text was embedded |
 | `embedding_model`, `schema_version` | what embedded it; how it was cut |
-| `stale` | a newer version of the document is on its way |
+| `stale`, `stale_since` | a newer version of the document is on its way, since then at least |
+| `updated_at` | when the document says that it was last changed; null where no column for that is mapped |
+| `complete` | all chunks of that version are there; null unless the view's contract asks for it |
 
 `livedex status --json` holds
 
 - `sources`, each with `source`, `kind`, `partition`, `state`, `error`, `position`, `position_time`, `heartbeat_at`,
-  `documents`;
+  `clock_offset_seconds`, `documents`;
 - `views`, each with `view`, `generation`, `embedding_model`, `schema_version`, `shards`, `indexed`, `documents`,
-  `chunks`, `backlog`, `quarantined`, `lag_seconds`, `lag_p50_seconds` and `lag_p99_seconds` (commit to searchable in
-  the last hour), `watermark`, `capturing`, `errors`, `totals`;
+  `chunks`, `backlog`, `quarantined`, `target_lag_seconds`, `lag_seconds`, `data_timestamp`, `window_seconds` and over
+  that time `lag_p50_seconds`, `lag_p95_seconds`, `lag_p99_seconds` (commit to searchable), `delete_p50_seconds`,
+  `delete_p95_seconds`, `delete_p99_seconds` (delete to unsearchable), `within_target`, `stale_retrieval_rate`;
+  `watermark`, `capturing`, `errors`, `totals`;
 - `quarantined`, the number of documents in quarantine.
 
 `livedex up --json` and `livedex serve --json` print one object a line, each with `time` and `event`:
@@ -96,8 +112,13 @@ The others:
 | command | JSON |
 |---|---|
 | `embed` | `{"model": ..., "embedding": "[0.1,...]"}` |
+| `token` | `{"token": "kb:7391406215:1:0/16B3748"}` |
 | `dsn` | `{"dsn": ...}` |
 | `source resync` | `{"source": ...}` |
+| `contract show` | `{"view": ..., "contract": ..., "clauses": {...}}` |
+| `contract check` | how much of a view is within its contract; see below |
+| `escalations list` | `{"escalations": [...]}` |
+| `escalations show`, `take`, `resolve` | one of these |
 | `quarantine list` | `{"quarantined": [...]}` |
 | `quarantine show` | one of these |
 | `quarantine retry` | `{"retried": 2}` |
@@ -108,6 +129,13 @@ The others:
 | `demo` | `folder`, `embedder`, `first_load` and `edits` |
 | `demo --docs` | `folder`, `embedder`, `documents`, `first_load` and `quarantined`, a number |
 
+- `contract check` has `view`, `contract`, `documents`, `documents_within`, `documents_partly`, `chunks`,
+`chunks_within`, `clauses`, `violations`, `section_types` and `document_types`. Each of `clauses` has `clause`, how
+many `documents` and `chunks` violate it, and `examples`, some document ids; `violations` are those of the view as a
+whole.
+- An escalation has `escalation` (its number), `view`, `state` (`open`, `taken` or `resolved`), `question`, `tenant`,
+  `contract`, `violations`, `nearest` (as `dropped` of a verdict), `retrieval_id`, `times`, `opened_at`, `last_at`,
+  `taken_by`, `taken_at`, `resolved_by`, `resolved_at` and `resolution`.
 - A document in quarantine has `quarantine_id`, `source`, `document_id`, `view`, `stage` (`map`, `chunk` or `embed`),
   `reason`, `version`, `attempts`, `first_at` and `last_at`.
 - A model has `name`, `revision`, `path`, `bytes`, `intact` and `precisions`.
@@ -129,6 +157,7 @@ The others:
 | 3 | the store: the PostgreSQL that holds the index |
 | 4 | a source |
 | 5 | the embedder |
+| 6 | the view is not as fresh as the search asked for |
 | 130 | interrupted |
 """
 

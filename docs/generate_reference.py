@@ -17,7 +17,12 @@ from pydantic.fields import FieldInfo
 from livedex.config import (
     ApiEmbedder,
     AutoChunker,
+    Brake,
+    Budget,
     Configuration,
+    Contract,
+    Debounce,
+    Expects,
     FilesSource,
     FixedChunker,
     HashingEmbedder,
@@ -25,12 +30,14 @@ from livedex.config import (
     LocalEmbedder,
     MarkdownChunker,
     McpDoor,
+    NearDuplicates,
     PostgresSource,
     Serve,
     Store,
     TextChunker,
     View,
 )
+from livedex.config.contracts import Scores, Versions
 from livedex.config.sources import Table
 from livedex.config.values import DURATION_UNITS
 
@@ -41,10 +48,18 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`sources.<name>` with `kind: postgres`", PostgresSource),
     ("`sources.<name>.tables.<table>`", Table),
     ("`sources.<name>` with `kind: files`", FilesSource),
+    ("`sources.<name>.expects`", Expects),
+    ("`sources.<name>.expects.near_duplicates`", NearDuplicates),
+    ("`sources.<name>.brake`", Brake),
     ("`embedders.<name>` with `kind: local`", LocalEmbedder),
     ("`embedders.<name>` with `kind: api`", ApiEmbedder),
     ("`embedders.<name>` with `kind: hashing`", HashingEmbedder),
     ("`views.<name>`", View),
+    ("`views.<name>.contract`", Contract),
+    ("`views.<name>.contract.version`", Versions),
+    ("`views.<name>.contract.min_score`", Scores),
+    ("`views.<name>.debounce`", Debounce),
+    ("`views.<name>.budget`", Budget),
     ("`views.<name>.chunker` with `kind: auto`", AutoChunker),
     ("`views.<name>.chunker` with `kind: markdown`", MarkdownChunker),
     ("`views.<name>.chunker` with `kind: html`", HtmlChunker),
@@ -136,7 +151,7 @@ def _shape(schema: Mapping[str, Any]) -> str:
         return _quoted(schema["enum"])
     if schema.get("type") == "boolean":
         return "`true` or `false`"
-    if schema.get("type") == "integer":
+    if schema.get("type") in ("integer", "number"):
         bounds = [str(schema[bound]) for bound in ("minimum", "maximum") if bound in schema]
         return f"number, {' to '.join(bounds)}" if len(bounds) == 2 else f"number from {bounds[0]}"
     if schema.get("type") == "array":
@@ -156,6 +171,8 @@ def _default(field: FieldInfo) -> str:
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
         return _quoted(default)
+    if isinstance(default, float):
+        return f"`{default:.0%}`"  # the only numbers that are not whole are shares
     if isinstance(default, AutoChunker):
         return f"`{default.kind}`"
     return f"`{default}`" if isinstance(default, str | int) and default != "" else ""

@@ -5,6 +5,8 @@ python docs/generate_sql_reference.py
 
 from __future__ import annotations
 
+import re
+from importlib import resources
 from pathlib import Path
 
 from livedex.store.sql_view import COLUMNS
@@ -104,6 +106,18 @@ To let another role search:
 GRANT SELECT ON handbook TO application;
 ```
 
+## Freshness
+
+`livedex.freshness` has one row a view and source, with figures over the last hour; `livedex.freshness_over(interval)`
+has the same rows over another time, at most 7 days. What they mean, and how to ask for fresher data, stands in [Know
+how fresh a search is](../how-to/freshness.md).
+
+| column | type | meaning |
+|---|---|---|
+FRESHNESS
+Whoever may read the view needs no right to what is behind it: `GRANT USAGE ON SCHEMA livedex TO monitoring` and `GRANT
+SELECT ON livedex.freshness TO monitoring`.
+
 Everything else in the schemas `livedex` and `livedex_g1`, `livedex_g2` and so on is livedex's own. It may be read, is
 not part of any promise, and must not be written.
 """
@@ -112,7 +126,21 @@ not part of any promise, and must not be written.
 def render() -> str:
     """The whole page."""
     rows = [f"| `{name}` | {TYPES.get(name, 'text')} | {meaning} |" for name, meaning in COLUMNS.items()]
-    return BEFORE + "\n".join(rows) + "\n" + AFTER
+    return BEFORE + "\n".join(rows) + "\n" + AFTER.replace("FRESHNESS", _freshness())
+
+
+def _freshness() -> str:
+    """The rows of the table, from the comments of the migration that makes the view."""
+    made = resources.files("livedex.store") / "migrations" / "0003_freshness.sql"
+    said = re.findall(r"COMMENT ON COLUMN livedex\.freshness\.(\w+) IS '(.+)';", made.read_text(encoding="utf-8"))
+    plain = [(name, meaning.replace("''", "'")) for name, meaning in said]
+    return "".join(f"| `{name}` | {_type(name)} | {meaning} |\n" for name, meaning in plain)
+
+
+def _type(column: str) -> str:
+    if column.endswith("_seconds") or column in ("within_target", "stale_retrieval_rate"):
+        return "double precision"
+    return {"generation": "integer", "data_timestamp": "timestamptz", "heartbeat_at": "timestamptz"}.get(column, "text")
 
 
 if __name__ == "__main__":

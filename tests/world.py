@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psycopg
@@ -39,6 +39,12 @@ views:
 """
 CUTTER = build_cutter(config.MarkdownChunker(max_tokens=40, min_tokens=10))
 EMBEDDER = HashingEmbedder()
+
+
+class Stored(Protocol):
+    """Whoever can ask the store."""
+
+    def stored(self, query: str, *values: Any) -> list[tuple[Any, ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def check_terms(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None:
     for key, index, _, norm, lexemes, weights in found:
         counts = wanted[key, index]
         assert sorted(lexemes) == sorted(lexeme for lexeme, _ in counts)
-        assert _occurrences(weights, norm) == {number: count for (_, number), count in counts.items()}
+        assert occurrences(weights, norm) == {number: count for (_, number), count in counts.items()}
     chunks_with: Counter[int] = Counter(number for counts in wanted.values() for _, number in counts)
     assert dict(
         world.stored(f"SELECT term, sum(delta) FROM {g}.frequencies GROUP BY 1 HAVING sum(delta) <> 0")
@@ -162,7 +168,7 @@ def check_terms(world: World, rows: Mapping[str, tuple[str, str, str]]) -> None:
     assert size == [(len(wanted), sum(sum(counts.values()) for counts in wanted.values()))]
 
 
-def terms_of_words(world: World, met: Collection[str]) -> dict[str, list[tuple[str, int]]]:
+def terms_of_words(world: Stored, met: Collection[str]) -> dict[str, list[tuple[str, int]]]:
     """Word → its lexemes with their numbers, as the server has them."""
     asked = sorted({form for word in met for form in forms(word)})
     rows = world.stored(
@@ -183,7 +189,7 @@ def counted(parts: list[list[str]], numbers: Mapping[str, list[tuple[str, int]]]
     return counts
 
 
-def _occurrences(weights: str, norm: float) -> dict[int, int]:
+def occurrences(weights: str, norm: float) -> dict[int, int]:
     """Number → how often the term occurs, from the text form of a sparsevec of weights."""
     pairs = [pair.split(":") for pair in weights[1 : weights.index("}")].split(",") if pair]
     return {int(number): round(float(w) * norm / (1 - float(w))) for number, w in pairs}

@@ -8,6 +8,7 @@
     │   ├── ModelMismatch      a vector of another model than the generation's
     │   └── TokenRefused       a freshness token that this index cannot judge
     ├── NotFresh               the view is staler than was asked for, and stale hits were not wanted
+    ├── IllegalMove            something is in a state in which that cannot be done
     ├── RecipeChanged          livedex.yaml asks for another recipe than the view was built with
     ├── StoreError             the PostgreSQL that holds the index
     │   ├── StoreUnavailable   not reachable, or it went away
@@ -95,6 +96,12 @@ class NotFresh(LivedexError):
     """The view is staler than the query allows. Ask again, allow more, or let the query wait or be served stale."""
 
     exit_code = 6
+
+
+class IllegalMove(LivedexError):
+    """It is in a state in which that cannot be done."""
+
+    exit_code = 2
 
 
 class RecipeChanged(LivedexError):

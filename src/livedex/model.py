@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -165,7 +165,8 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One physical build of a view."""
+    """One physical build of a view. `max_ages` says of each source, in the order of `source_ids`, how old a document
+    may be to be shown; None is no bound."""
 
     generation: int
     view: str
@@ -175,6 +176,12 @@ class Generation:
     shards: int
     source_ids: tuple[int, ...]
     indexed: bool
+    max_ages: tuple[timedelta | None, ...] = ()
+
+    @property
+    def expires(self) -> bool:
+        """Whether it shows no documents beyond some age."""
+        return any(age is not None for age in self.max_ages)
 
     @property
     def schema(self) -> str:
@@ -182,14 +189,36 @@ class Generation:
         return f"livedex_g{self.generation}"
 
 
+class SourceState(StrEnum):
+    """How a source stands to a view. An idle source is current: it is heard of, and all that it said is searchable.
+
+    behind: what it said longer ago than the view's target lag is not searchable yet. loading: its first load is not
+    complete. silent: it cannot be reached, or nothing was heard of it for a while. unfollowed: nothing captures it.
+    paused: it needs a person. held: it would delete so much that a person has to agree.
+    """
+
+    CURRENT = "current"
+    BEHIND = "behind"
+    LOADING = "loading"
+    SILENT = "silent"
+    UNFOLLOWED = "unfollowed"
+    PAUSED = "paused"
+    HELD = "held"
+
+
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """Everything up to here is searchable. Missing position: the first snapshot is not complete yet."""
+    """Everything up to here is searchable. Missing position: the first snapshot is not complete yet.
+
+    `time` is when the source was as it is searchable, `lag_seconds` how long ago that was, by the store's clock.
+    """
 
     source: str
     position: str | None
     time: datetime | None
     heartbeat_at: datetime | None = None
+    state: SourceState | None = None
+    lag_seconds: float | None = None
 
 
 class Mode(StrEnum):
@@ -246,9 +275,11 @@ class Hit:
     """One chunk that answers a query.
 
     `score` orders the hits of one retrieval and says nothing beyond it; `scores` has the cosine similarity (`dense`)
-    and BM25 (`lexical`), as far as they were asked for. Text, offsets, version, position and source time are those of
-    the version that was applied; title, metadata and access are the document's current ones. `stale`: a newer version
-    is on its way.
+    and BM25 (`lexical`), as far as they were asked for; a chunk without a vector has no `dense`. Text, offsets,
+    version, position and source time are those of the version that was applied; title, metadata and access are the
+    document's current ones. `stale`: a newer version is on its way, since `stale_since` at least. `updated_at` is when
+    the document says that it was last changed, where a column for that is mapped. `complete`: all chunks of that
+    version are there; None where no contract asks for it.
     """
 
     document_id: str
@@ -271,6 +302,9 @@ class Hit:
     embedding_model: str
     schema_version: str
     stale: bool
+    updated_at: datetime | None = None
+    stale_since: datetime | None = None
+    complete: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +362,11 @@ class Verdict:
 class Retrieval:
     """A query's hits, best first, with what they were read from.
 
-    `watermark` is per source. `lag_seconds` is how long ago the oldest watermark was current; None before the first
-    snapshot is complete. `capturing` says whether anything follows the sources right now.
+    `watermark` is per source. Everything committed before `data_timestamp` is searchable; `lag_seconds` is how long ago
+    that was. Both are None before the first snapshot is complete. `capturing` says whether anything follows the sources
+    right now. `searched_at` is the store's time in the snapshot. `lexical_only` counts the documents of the view, up to
+    1000, of which texts are found by words alone until there is budget to embed them. `verdict` is there whenever the
+    view has a contract; `hits` are then within it.
     """
 
     retrieval_id: str
@@ -343,3 +380,5 @@ class Retrieval:
     data_timestamp: datetime | None = None
     freshness: Freshness = Freshness()
     verdict: Verdict | None = None
+    searched_at: datetime | None = None
+    lexical_only: int = 0

@@ -3,10 +3,11 @@ in `livedex.testing` check that it keeps the promise."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +34,11 @@ class SnapshotRows:
 @dataclass(frozen=True, slots=True)
 class SnapshotFinished:
     """Every row was sent. Documents of the tables that were not among them no longer exist. Changes after `position`
-    follow; `time` (UTC) is when the snapshot was taken."""
+    follow; `time` (UTC) is when the snapshot was taken. `clock`: see `Heartbeat`."""
 
     position: str
     time: datetime
+    clock: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,28 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Nothing that concerns us happened up to `position`; the source was seen alive at `time` (UTC)."""
+    """Nothing that concerns us happened up to `position`; the source was seen alive at `time` (UTC).
+
+    `clock` is what the source's own clock shows as the event is handed on, or showed a little earlier; None where that
+    is not known. It is how a clock that is ahead of others is noticed.
+    """
 
     position: str
     time: datetime
+    clock: datetime | None = None
 
 
-SourceEvent = SnapshotStarted | SnapshotRows | SnapshotFinished | Changes | Heartbeat
+@dataclass(frozen=True, slots=True)
+class TableSeen:
+    """A mapped table has these columns, by name with their types as the source calls them. Sent within a snapshot of
+    the table, when following begins, and when the columns are others than before and everything committed until then
+    was sent. Only by sources whose tables have columns of their own."""
+
+    table: str
+    columns: Mapping[str, str]
+
+
+SourceEvent = SnapshotStarted | SnapshotRows | SnapshotFinished | Changes | Heartbeat | TableSeen
 
 
 class Source(Protocol):
@@ -95,8 +112,69 @@ class Source(Protocol):
         """Whether `position` is at or after `target`."""
         ...
 
+    async def locate(self, token: str, near: str | None) -> str | None:
+        """The position at which what a token names is contained; None while that is not decided, because its
+        transaction has not ended.
+
+        A token is a position, as `head` gives one, or what else the kind of source lets its writers name. `near` is
+        where the caller stands: a token of the same system from before its positions began anew does not compare with
+        it. Raises TokenRefused for what is no token, one of another system or history, and for a transaction that was
+        rolled back, and SourceUnavailable.
+        """
+        ...
+
     async def close(self) -> None:
         """Release connections. The source's own state (slots, publications) stays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How a source can be compared with the log without sending its rows: which of a table's mapped columns are, and
+    per range (`livedex.digests`) that has rows their number and the exclusive or of their digests. The other columns
+    cannot be written alike on both sides."""
+
+    columns: tuple[str, ...]
+    ranges: Mapping[int, tuple[int, int]]
+
+
+class Look(Protocol):
+    """What a source holds at one moment. Digests and ranges are those of `livedex.digests`; keys are key texts.
+
+    `settled`: it shows everything that `open` had delivered before the look was asked for. A source may deliver a
+    change a moment before it shows it to others.
+    """
+
+    @property
+    def settled(self) -> bool: ...
+
+    @property
+    def received_bytes(self) -> int:
+        """How much the source has sent for this look so far."""
+        ...
+
+    async def compare(self, table: str) -> Compared: ...
+
+    async def digests(self, table: str, ranges: Collection[int]) -> Mapping[str, int]:
+        """Of every row in some ranges, by key text."""
+        ...
+
+    async def rows(self, table: str, keys: Collection[str]) -> Sequence[Change]:
+        """The rows under some keys as READ changes, as a snapshot would give them. A key that is not among them has no
+        row."""
+        ...
+
+    async def position(self) -> str:
+        """A position at or after everything that the look has shown."""
+        ...
+
+
+@runtime_checkable
+class Auditable(Protocol):
+    """A source of one partition that can be looked at without following it."""
+
+    def look(self, *, patience_seconds: float) -> AbstractAsyncContextManager[Look]:
+        """Waits at most so long for the look to be settled. Raises what `Source.open` raises."""
         ...
 
 

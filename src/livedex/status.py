@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from livedex.model import Generation, Watermark
-from livedex.rules.freshness import lag_seconds, view_watermarks
+from livedex.rules.freshness import data_timestamp, lag_seconds
 from livedex.store.catalog import Catalog
+from livedex.store.cost import ViewCost
 from livedex.store.entries import SourceRow
+from livedex.store.upkeep import Size
+
+WINDOW_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """One partition of a source. `heartbeat_at` is when it was last heard of."""
+    """One partition of a source. `heartbeat_at` is when it was last heard of, `clock_offset_seconds` how far its clock
+    is ahead of the store's, as far as that is known."""
 
     source: str
     kind: str
@@ -25,13 +30,21 @@ class SourceStatus:
     position: str | None
     position_time: datetime | None
     heartbeat_at: datetime | None
+    clock_offset_seconds: float | None
     documents: int
+    schema_change: str | None = None
+    """The newest change of a column that waits for somebody."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewStatus:
-    """One view's active generation. `backlog` counts documents that wait in the log. Lags are in seconds: how old the
-    view is now, and commit to searchable over the last hour."""
+    """One view's active generation. `backlog` counts documents that wait in the log.
+
+    `lag_seconds` is how old the view is now: everything committed before `data_timestamp` is searchable. Over the last
+    `window_seconds`: percentiles from commit to searchable (`lag`) and from a delete's commit to its document being
+    found no more (`delete`), the share of time within the target lag, and the share of retrievals with a stale hit;
+    None where nothing was measured.
+    """
 
     view: str
     generation: int
@@ -46,11 +59,39 @@ class ViewStatus:
     lag_seconds: float | None
     target_lag_seconds: float
     lag_p50_seconds: float | None
+    lag_p95_seconds: float | None
     lag_p99_seconds: float | None
+    delete_p50_seconds: float | None
+    delete_p95_seconds: float | None
+    delete_p99_seconds: float | None
+    within_target: float | None
+    stale_retrieval_rate: float | None
+    window_seconds: float
+    data_timestamp: datetime | None
     watermark: tuple[Watermark, ...]
     capturing: bool
     errors: tuple[str, ...]
     totals: Mapping[str, int]
+    cost: ViewCost
+    size: Size
+    bytes_per_chunk: float | None
+    """With indexes; None where there is no chunk."""
+    index_inserts_per_text: float | None
+    """How many entries the vector index took for each text that was embedded, since the generation was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditStatus:
+    """The last audit that ended. `found` counts findings, `left` those that it did not repair; `error` says why it
+    ended early. `subject` is None when it was of everything."""
+
+    audit_id: int
+    finished_at: datetime
+    subject: str | None
+    found: int
+    left: int
+    not_compared: int
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +99,7 @@ class Status:
     sources: tuple[SourceStatus, ...]
     views: tuple[ViewStatus, ...]
     quarantined: int
+    audit: AuditStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +137,13 @@ async def read_progress(catalog: Catalog) -> tuple[Progress, ...]:
     return tuple([await _progress(catalog, generation) for generation in await catalog.generations()])
 
 
-async def read_status(catalog: Catalog) -> Status:
-    """Reads only the store: it says as much about an index that nobody follows right now."""
+async def read_status(catalog: Catalog, window_seconds: float = WINDOW_SECONDS) -> Status:
+    """Reads only the store: it says as much about an index that nobody follows right now. Figures are over the last
+    `window_seconds`."""
     partitions = [_source(row) for row in await catalog.partitions()]
-    names = {row.source_id: row.name for row in await catalog.sources()}
-    views = [await _view(catalog, generation, names) for generation in await catalog.generations()]
-    return Status(tuple(partitions), tuple(views), len(await catalog.quarantined()))
+    views = [await _view(catalog, generation, window_seconds) for generation in await catalog.generations()]
+    audit = _audit(await catalog.last_audit())
+    return Status(tuple(partitions), tuple(views), len(await catalog.quarantined()), audit)
 
 
 async def read_descriptions(catalog: Catalog, views: Mapping[str, str | None]) -> tuple[ViewDescription, ...]:
@@ -117,7 +160,7 @@ async def _describe(
         return ViewDescription(view, description, (), (), None, None, 0, 0, None, False, ())
     built_from = [sources[source_id] for source_id in generation.source_ids]
     tables = [table for source in built_from for table in source.mapping.values()]
-    found = await _view(catalog, generation, {source_id: row.name for source_id, row in sources.items()})
+    found = await _view(catalog, generation, WINDOW_SECONDS)
     return ViewDescription(
         view=view,
         description=description,
@@ -130,6 +173,22 @@ async def _describe(
         lag_seconds=found.lag_seconds,
         capturing=found.capturing,
         watermark=found.watermark,
+    )
+
+
+def _audit(row: Mapping[str, Any] | None) -> AuditStatus | None:
+    if row is None:
+        return None
+    parts = row["report"] or []
+    findings = [finding for part in parts for finding in part["findings"]]
+    return AuditStatus(
+        audit_id=row["audit_id"],
+        finished_at=row["finished_at"],
+        subject=row["wanted"]["subject"],
+        found=sum(finding["found"] for finding in findings),
+        left=sum(finding["left"] for finding in findings),
+        not_compared=sum(part["skipped"] is not None for part in parts),
+        error=row["error"],
     )
 
 
@@ -149,13 +208,13 @@ async def _progress(catalog: Catalog, generation: Generation) -> Progress:
     )
 
 
-async def _view(catalog: Catalog, generation: Generation, names: Mapping[int, str]) -> ViewStatus:
+async def _view(catalog: Catalog, generation: Generation, window_seconds: float) -> ViewStatus:
     counters = await catalog.counters(generation)
     backlog = await catalog.backlog(generation)
-    sources = [names[source_id] for source_id in generation.source_ids]
     marks = await catalog.marks(generation)
-    watermark = view_watermarks(marks.marks, sources, generation.shards)
-    lag = await catalog.lag(generation)
+    watermark = marks.watermarks()
+    figures = await catalog.figures(generation, window_seconds)
+    chunks, size = await catalog.chunk_count(generation), await catalog.size(generation)
     return ViewStatus(
         view=generation.view,
         generation=generation.generation,
@@ -164,15 +223,20 @@ async def _view(catalog: Catalog, generation: Generation, names: Mapping[int, st
         shards=generation.shards,
         indexed=generation.indexed,
         documents=counters["documents"],
-        chunks=await catalog.chunk_count(generation),
+        chunks=chunks,
         backlog=sum(row["documents"] for row in backlog),
         quarantined=counters["quarantined"],
         lag_seconds=lag_seconds(watermark, marks.now),
-        target_lag_seconds=lag["target_seconds"],
-        lag_p50_seconds=lag["p50_seconds"],
-        lag_p99_seconds=lag["p99_seconds"],
+        target_lag_seconds=marks.target_seconds,
+        **asdict(figures),
+        window_seconds=window_seconds,
+        data_timestamp=data_timestamp(watermark),
         watermark=watermark,
         capturing=marks.capturing,
         errors=tuple(sorted({row["error"] for row in backlog if row["error"]})),
+        cost=await catalog.cost(generation),
+        size=size,
+        bytes_per_chunk=size.bytes / chunks if chunks else None,
+        index_inserts_per_text=counters["chunks_inserted"] / texts if (texts := counters["texts_embedded"]) else None,
         totals={name: counters[name] for name in ("added", "updated", "deleted", "texts_embedded", "chunks_inserted")},
     )

@@ -53,6 +53,10 @@ async def test_a_broken_off_snapshot_is_started_over(make_source: sources.MakeSo
     await sources.check_second_snapshot(make_source, actions)
 
 
+async def test_a_look_shows_what_is_there(make_source: sources.MakeSource, tmp_path: Path) -> None:
+    await sources.check_look(make_source, FolderActions(tmp_path))
+
+
 async def test_it_can_be_opened_again_at_once(make_source: sources.MakeSource, tmp_path: Path) -> None:
     await sources.check_reopen(make_source, Replica(FolderActions(tmp_path)))
 

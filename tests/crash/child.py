@@ -1,4 +1,4 @@
-"""One process of livedex, for tests that kill or freeze it: `python child.py sync|up JOURNAL [OPTIONS]`.
+"""One process of livedex, for tests that kill or freeze it: `python child.py sync|up|purge JOURNAL [OPTIONS]`.
 
 Where LIVEDEX_CONFIG and the other variables of the world say. The journal is a file of lines, `point NAME` for every
 fault point that is come by, `embed DIGEST...` for every call of the embedder and `failed NAME` for every failure, each
@@ -89,13 +89,17 @@ async def run(wanted: argparse.Namespace) -> None:
     faults = JournalledFaults(journal, fault(wanted))
     with patch.object(follow, "acquire", partial(acquire, seconds=wanted.lease_seconds)):
         async with livedex.open(faults=faults, embedders={"hashing": embedder}) as index:
-            await (index.sync(report) if wanted.verb == "sync" else index.up(stop, report))
+            if wanted.verb == "purge":
+                await index.forgetting.purge("kb", wanted.key, by="tests")
+            else:
+                await (index.sync(report) if wanted.verb == "sync" else index.up(stop, report))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb", choices=["sync", "up"])
+    parser.add_argument("verb", choices=["sync", "up", "purge"])
     parser.add_argument("journal", type=Path)
+    parser.add_argument("--key", action="append")
     parser.add_argument("--kill-at")
     parser.add_argument("--stop-at")
     parser.add_argument("--lease-seconds", type=float, default=LEASE_SECONDS)

@@ -16,6 +16,7 @@ from tests.crash.processes import process
 from tests.world import World, check_view
 
 import livedex
+from livedex.errors import SourceHeld
 from livedex.store.embedded import EmbeddedServer
 
 MIGRATING = ["migration.before_commit", "migration.after_commit"]
@@ -43,6 +44,10 @@ ALWAYS = [
     "materialize.after_commit",
 ]
 STREAMING = ["stream.received"]
+HOLDING = ["brake.before_hold"]
+MENDING = ["mend.before_append"]
+PURGING = ["purge.before_commit", "purge.after_commit", "purge.rewritten"]
+"""Killed at in test_purge.py."""
 
 
 @pytest.fixture
@@ -52,7 +57,8 @@ def world(server: EmbeddedServer, database_on: Callable[[EmbeddedServer], str], 
 
 def test_every_point_in_the_code_is_killed_at_here() -> None:
     code = "\n".join(file.read_text() for file in Path(livedex.__file__).parent.rglob("*.py"))
-    assert set(re.findall(r'reach\("([^"]+)"\)', code)) == {*MIGRATING, *LOADING, *ALWAYS, *STREAMING}
+    killed_at = {*MIGRATING, *LOADING, *ALWAYS, *STREAMING, *HOLDING, *MENDING, *PURGING}
+    assert set(re.findall(r'reach\("([^"]+)"\)', code)) == killed_at
 
 
 @pytest.mark.parametrize("point", [*MIGRATING, *LOADING, *ALWAYS])
@@ -79,6 +85,41 @@ async def test_following_killed_at_any_point_is_finished_by_the_next_start(world
     kill_at(world, point)
     write(world, range(6, 14), "changed while nobody was there")
     await sync(world)
+    await check_view(world)
+
+
+@pytest.mark.parametrize("point", HOLDING)
+async def test_a_source_that_is_to_be_held_is_held_by_the_next_start_of_a_process_that_was_killed(
+    world: World, point: str
+) -> None:
+    write(world, range(120), "first")
+    await sync(world)
+    world.execute("DELETE FROM documents")
+    kill_at(world, point)
+    assert world.stored("SELECT count(*) FROM livedex.documents WHERE NOT deleted") == [(120,)]
+    with pytest.raises(SourceHeld):
+        await sync(world)
+    async with world.open() as index:
+        await index.producers.resume("kb", "Ada")
+    await sync(world)
+    await check_view(world)
+
+
+@pytest.mark.parametrize("point", MENDING)
+async def test_a_repair_killed_at_any_point_is_done_by_the_next_audit(world: World, point: str) -> None:
+    write(world, range(3), "first")
+    await sync(world)
+    with psycopg.connect(world.store_dsn, autocommit=True) as connection:
+        connection.execute("UPDATE livedex.documents SET title = 'forged' WHERE document_id = 'doc-1'")
+        connection.execute(
+            "INSERT INTO livedex.repairs (audit_id, source_id, key, key_hash) "
+            "SELECT 0, source_id, key, key_hash FROM livedex.documents WHERE document_id = 'doc-1'"
+        )
+    with process(world, "up", "--kill-at", point) as killed:
+        assert killed.ends_with() == -signal.SIGKILL
+    async with world.open() as index, asyncio.timeout(60):
+        repaired, again = await index.audit(repair=True), await index.audit()
+    assert (repaired.left, again.found) == (0, 0)
     await check_view(world)
 
 

@@ -24,7 +24,7 @@ from livedex.model import Change, Chunk, Generation, ModelIdentity, Op, Recipe, 
 from livedex.rules.diff import Plan, Wanted
 from livedex.rules.lexical import recipe
 from livedex.store.catalog import Catalog
-from livedex.store.chunk_rows import Batch, Outcome
+from livedex.store.chunk_rows import Batch, Outcome, Spent
 from livedex.store.chunks import Shard
 from livedex.store.database import Database, translate
 from livedex.store.documents import Appended, Log
@@ -531,10 +531,10 @@ async def test_invariant_3_batch_that_is_applied_twice_changes_nothing_the_secon
     await append(log, 1, insert("a", "one"), insert("b", "two"))
     async with store.shard(source) as shard:
         batch, outcomes, vectors = await prepared(shard, 0)
-        await shard.apply(batch, outcomes, vectors, 2, ())
+        await shard.apply(batch, outcomes, vectors, Spent(2), ())
         before = applied(store)
         with pytest.raises(LeaseLost), translate():
-            await shard.apply(batch, outcomes, vectors, 2, ())
+            await shard.apply(batch, outcomes, vectors, Spent(2), ())
         assert await shard.cursor() == 2
     assert applied(store) == before
     assert before["chunks"] == [(1, 0, "one"), (2, 0, "two")]
@@ -563,7 +563,7 @@ async def test_shard_whose_lease_was_taken_over_writes_nothing(store: Store, sou
         async with store.shard(source, lease=Lease("shard:1", "test", 0)) as stale:
             batch, outcomes, vectors = await prepared(stale, 0)
             with pytest.raises(LeaseLost), translate():
-                await stale.apply(batch, outcomes, vectors, 1, ())
+                await stale.apply(batch, outcomes, vectors, Spent(1), ())
         assert await owner.cursor() == 0
     assert applied(store)["chunks"] == []
 

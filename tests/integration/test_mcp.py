@@ -92,7 +92,8 @@ async def test_the_tools_say_what_there_is_and_leave_no_choice_of_tenant(library
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert set(tools) == {"search", "describe_views"}
     asked = tools["search"].input_schema["properties"]
-    assert set(asked) == {"view", "query", "top_k", "filters"}
+    fresh = {"max_staleness_seconds", "at_least", "when_stale", "wait_seconds"}
+    assert set(asked) == {"view", "query", "top_k", "filters"} | fresh
     assert asked["view"]["enum"] == ["handbook"]
     assert "handbook: What the staff of a shop must know. " in str(tools["search"].description)
     assert [tool.annotations.read_only_hint for tool in tools.values() if tool.annotations] == [True, True]
@@ -149,7 +150,7 @@ async def test_whose_documents_are_found_is_said_on_the_command_line(library: Li
     [
         ({"view": "nowhere"}, "There is no view nowhere."),
         ({"query": "  "}, "The query is empty."),
-        ({"tenant": "acme"}, "tenant: unknown field. Known: view, query, top_k, filters."),
+        ({"tenant": "acme"}, "tenant: unknown field. Known: view, query, top_k, filters, "),
         ({"top_k": 51}, "top_k: should be less than or equal to 50."),
     ],
 )

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tests.world import World
 import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.errors import ModelMismatch, NotFound, QueryError
-from livedex.model import Hit
+from livedex.model import Hit, Mode
 from livedex.store.embedded import EmbeddedServer
 
 ODD = 'it\'s "odd" 100% né'
@@ -181,8 +181,8 @@ async def test_invariant_5_deleted_document_is_gone_from_every_search_before_the
         async with following(index), held:
             world.execute(statement)
             await until(lambda: log_says(world, "document_id = 'a' AND deleted"))
-            for exact in (False, True):
-                assert ids((await index.search("handbook", "secret plan", exact=exact)).hits) == left
+            for exact, mode in product((False, True), Mode):
+                assert ids((await index.search("handbook", "secret plan", exact=exact, mode=mode)).hits) == left
                 assert ids((await index.search("handbook", "plan", filters={"half": "1"}, exact=exact)).hits) == []
             assert [key for (key,) in world.stored("SELECT document_id FROM handbook")] == left
             found = world.stored("SELECT document_id FROM handbook_search(%s::halfvec, %s, 10)", vector, model)

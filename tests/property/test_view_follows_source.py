@@ -66,6 +66,7 @@ class Machine(RuleBasedStateMachine):
         self.world = World.make(
             make_database(self.server_dsn), make_database(self.server_dsn), Path(self._folder.name), shards=self.shards
         )
+        self.plain = self.world.config.read_text()
         self.connection = psycopg.connect(self.world.source_dsn, autocommit=True)
 
     def teardown(self) -> None:
@@ -147,6 +148,10 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def delete_the_bulk(self) -> None:
         self.connection.execute("DELETE FROM documents WHERE doc_id LIKE 'bulk-%'")
+
+    @rule(limit=st.sampled_from(["", "debounce: {quiet: 100ms, at_most: 300ms}, "]))
+    def configure(self, limit: str) -> None:
+        self.world.config.write_text(self.plain.replace("handbook: {", f"handbook: {{{limit}"))
 
     @rule()
     def settle(self) -> None:

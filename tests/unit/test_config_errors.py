@@ -160,7 +160,7 @@ def test_unknown_key_suggests_the_nearest(directory: Directory) -> None:
 
 def test_unknown_key_with_nothing_near_lists_what_is_known(directory: Directory) -> None:
     assert directory.problems(SOURCES + VIEWS + "x: 1\n") == [
-        "9: x: unknown key. Known here: embedders, serve, sources, store, views."
+        "9: x: unknown key. Known here: audit, embedders, record, serve, sources, store, upkeep, views."
     ]
 
 

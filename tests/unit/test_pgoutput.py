@@ -412,14 +412,15 @@ class Beats:
         return self.heartbeats.observe(Keepalive(lsn, TIME + timedelta(days=1), reply_requested))
 
 
-def beat(lsn: int, seconds: int) -> Heartbeat:
-    return Heartbeat(str(ORIGIN.at(lsn)), TIME + timedelta(seconds=seconds))
+def beat(lsn: int, seconds: int, clock_seconds: int) -> Heartbeat:
+    """`clock_seconds` is what the server's clock shows by then."""
+    return Heartbeat(str(ORIGIN.at(lsn)), TIME + timedelta(seconds=seconds), TIME + timedelta(seconds=clock_seconds))
 
 
 def test_the_time_of_a_heartbeat_is_that_of_the_end_of_the_log_which_it_reached() -> None:
     beats = Beats()
     beats.probe(200, 7)
-    assert [beats.keepalive(150), beats.keepalive(200)] == [None, beat(200, 7)]
+    assert [beats.keepalive(150), beats.keepalive(200)] == [None, beat(200, 7, 8)]
 
 
 def test_a_server_that_is_behind_moves_the_position_but_not_the_time() -> None:
@@ -427,7 +428,7 @@ def test_a_server_that_is_behind_moves_the_position_but_not_the_time() -> None:
     beats.probe(200, 7)
     beats.keepalive(200)
     beats.probe(900, 60)
-    assert [beats.keepalive(300), beats.keepalive(400)] == [None, beat(400, 7)]
+    assert [beats.keepalive(300), beats.keepalive(400)] == [None, beat(400, 7, 61)]
 
 
 def test_heartbeats_come_once_an_interval() -> None:
@@ -440,7 +441,7 @@ def test_a_server_that_waits_for_an_answer_gets_a_heartbeat_at_once() -> None:
     beats = Beats()
     beats.probe(200, 7)
     beats.keepalive(200)
-    assert beats.keepalive(210, reply_requested=True) == beat(210, 7)
+    assert beats.keepalive(210, reply_requested=True) == beat(210, 7, 8)
 
 
 def test_a_keepalive_from_before_our_position_is_no_heartbeat() -> None:

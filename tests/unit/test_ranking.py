@@ -31,3 +31,8 @@ def test_a_chunk_that_both_legs_put_first_is_first(pairs: list[tuple[float, floa
     for fused in (by_deviations(dense, lexical), by_ranks(dense, lexical)):
         assert fused[0] == max(fused)
         assert len(fused) == len(dense)
+
+
+def test_a_chunk_without_a_vector_gets_nothing_from_the_dense_leg() -> None:
+    assert by_deviations([0.9, None, 0.1], [5.0, 10.0, 0.0]) == pytest.approx([1.0, 1.2247449, -2.2247449])
+    assert by_ranks([0.9, None, 0.1], [5.0, 10.0, 0.0]) == pytest.approx([1 / 61 + 1 / 62, 1 / 61, 1 / 62 + 1 / 63])

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from livedex import errors
-from livedex.errors import EmbedderUnavailable, LivedexError, NotFound, StoreUnavailable
-from livedex.model import Hit, Mode, Query, Retrieval
+from livedex.errors import EmbedderUnavailable, LivedexError, NotFound, NotFresh, StoreUnavailable, TokenRefused
+from livedex.model import Hit, Mode, Query, Retrieval, WhenStale
 from livedex.retrieve import MOST_HITS
 from livedex.serve import wire
 from livedex.serve.wire import Failure, RetrieveRequest
@@ -53,8 +53,11 @@ def test_everything_that_a_query_can_say_can_be_asked() -> None:
 
 def test_a_request_becomes_the_query_that_it_says() -> None:
     body = '{"view": "handbook", "query": "refunds", "top_k": 3, "filters": {"a": "1", "b": ["2", "3"]}, '
-    body += '"tenant": "acme", "principals": ["anna"], "exact": true, "mode": "lexical"}'
-    query = Query("refunds", 3, {"a": ("1",), "b": ("2", "3")}, "acme", ("anna",), exact=True, mode=Mode.LEXICAL)
+    body += '"tenant": "acme", "principals": ["anna"], "exact": true, "mode": "lexical", "max_staleness_seconds": 5, '
+    body += '"at_least": "kb:1:1:0/1", "when_stale": "serve", "wait_seconds": 0.5}'
+    query = Query("refunds", 3, {"a": ("1",), "b": ("2", "3")}, "acme", ("anna",), exact=True, mode=Mode.LEXICAL,
+                  max_staleness_seconds=5.0, at_least=("kb:1:1:0/1",), when_stale=WhenStale.SERVE,
+                  wait_seconds=0.5)  # fmt: skip
     assert RetrieveRequest.model_validate_json(body).asked() == query
 
 
@@ -89,7 +92,9 @@ def test_an_error_is_told_by_its_name_and_its_message() -> None:
         (StoreUnavailable(), {"Retry-After": "1"}),
         (EmbedderUnavailable(), {"Retry-After": "1"}),
         (EmbedderUnavailable(retry_after_seconds=12.2), {"Retry-After": "13"}),
+        (NotFresh(), {"Retry-After": "1"}),
         (NotFound(), {}),
+        (TokenRefused(), {}),
     ],
 )
 def test_only_what_passes_by_itself_says_when_to_ask_again(error: LivedexError, headers: dict[str, str]) -> None:
@@ -117,6 +122,12 @@ def test_half_a_character_in_a_message_can_be_sent() -> None:
         ('{"view": "v", "query": "x", "filters": {"a": 1}}', "filters.a: should be a list of texts."),
         ('{"view": "v", "query": "x", "filters": {"a": ["b", 1]}}', "filters.a.1: should be a valid string."),
         ('{"view": "v", "query": "x", "principals": "anna"}', "principals: should be a list of texts."),
+        (
+            '{"view": "v", "query": "x", "max_staleness_seconds": -1}',
+            "max_staleness_seconds: should be greater than or equal to 0.",
+        ),
+        ('{"view": "v", "query": "x", "wait_seconds": 60}', "wait_seconds: should be less than or equal to 8."),
+        ('{"view": "v", "query": "x", "at_least": [1]}', "at_least.0: should be a valid string."),
         ('{"view": "v", "query": "x", "mode": "x"}', "mode: should be 'hybrid', 'dense' or 'lexical'."),
         ("[]", "The body: should be an object."),
     ],

@@ -9,13 +9,35 @@ from typing import Annotated
 
 import typer
 
-from livedex.cli import demo, doctor, encoding, init, mcp, models, quarantine, search, serve, source, status, sync, up
+from livedex.cli import (
+    audit,
+    contract,
+    demo,
+    doctor,
+    encoding,
+    escalations,
+    init,
+    lineage,
+    maintain,
+    mcp,
+    models,
+    purge,
+    quarantine,
+    replay,
+    search,
+    serve,
+    source,
+    status,
+    sync,
+    token,
+    up,
+)
 from livedex.cli.running import Options
 
 EXIT_CODES = (
-    "Exit codes: 0 done · 1 unexpected error, or livedex doctor found something that fails · 2 usage, configuration, "
-    "or no such thing · 3 store · 4 source · 5 embedder · 130 interrupted. Results go to stdout, everything else to "
-    "stderr."
+    "Exit codes: 0 done · 1 unexpected error, or livedex doctor or audit found something · 2 usage, configuration, "
+    "or no such thing · 3 store · 4 source · 5 embedder · 6 not as fresh as was asked for · 130 interrupted. Results "
+    "go to stdout, everything else to stderr."
 )
 
 app = typer.Typer(
@@ -63,10 +85,21 @@ app.command("serve")(serve.serve)
 app.command("mcp")(mcp.mcp)
 app.command("sync")(sync.sync)
 app.command("status")(status.status)
+app.command("maintain")(maintain.maintain)
+app.command("audit")(audit.audit)
+app.command("purge")(purge.purge)
+app.command("unpurge")(purge.unpurge)
+app.command("receipts")(purge.receipts)
 app.command("search")(search.search)
+app.command("replay")(replay.replay)
+app.command("lineage")(lineage.lineage)
+app.command("token")(token.token)
 app.command("embed")(search.embed)
 app.command("dsn")(source.dsn)
 app.add_typer(source.app, name="source")
+app.add_typer(contract.app, name="contract")
+app.add_typer(escalations.app, name="escalations")
+app.add_typer(replay.app, name="retrievals")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(models.app, name="models")
 

@@ -77,7 +77,8 @@ def retry(
 
 
 def _where(row: dict[str, Any]) -> str:
-    step = {"map": "reading it", "chunk": "cutting its text", "embed": "embedding"}[row["stage"]]
+    steps = {"map": "reading it", "expect": "not as expected", "chunk": "cutting its text", "embed": "embedding"}
+    step = steps[row["stage"]]
     return f"{row['source']} · {step}" + ("" if row["view"] is None else f" for {row['view']}")
 
 
@@ -86,7 +87,10 @@ def _show(row: dict[str, Any]) -> None:
     say("  ", row["reason"])
     tries = f"{counted(row['attempts'], 'attempt')}, first {ago(row['first_at'])}, last {ago(row['last_at'])}"
     say("  ", f"{tries}; version {row['version'] or 'unknown'}")
-    if row["stage"] == "map":
+    if row["stage"] in ("map", "expect"):
         note("Mend it in its source: with its next change it leaves quarantine by itself.")
-    else:
+    if row["stage"] == "expect":
+        again = f"livedex quarantine retry {row['quarantine_id']}"
+        note(f"Or change what is expected in livedex.yaml; the next start judges anew. To do so at once: {again}")
+    elif row["stage"] != "map":
         note(f"When the cause is mended, run: livedex quarantine retry {row['quarantine_id']}")

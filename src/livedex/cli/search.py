@@ -8,9 +8,11 @@ import typer
 from rich.text import Text
 
 from livedex.cli import terminal
+from livedex.cli.durations import duration
 from livedex.cli.running import Json, Principals, Tenant, opened, run
 from livedex.cli.terminal import counted, note, one_line, say, seconds
-from livedex.model import Mode
+from livedex.cli.verdict import show_verdict
+from livedex.model import Mode, WhenStale
 
 if TYPE_CHECKING:
     from livedex.model import Hit, Retrieval
@@ -34,6 +36,22 @@ def search(
     mode: Annotated[
         Mode, typer.Option(metavar="MODE", help="What finds and ranks: hybrid (meaning and words), dense or lexical.")
     ] = Mode.HYBRID,
+    max_staleness: Annotated[
+        float | None,
+        typer.Option(metavar="DURATION", parser=duration, help="How old what is searched may be, such as 500ms or 5s.",
+                     show_default=False),
+    ] = None,
+    at_least: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOKEN", help="A write that must be searchable, as livedex token prints; repeatable.",
+                     show_default=False),
+    ] = None,
+    when_stale: Annotated[
+        WhenStale, typer.Option(metavar="POLICY", help="What to do when it is not so: wait, serve or refuse.")
+    ] = WhenStale.WAIT,
+    wait: Annotated[
+        float, typer.Option(metavar="DURATION", parser=duration, help="How long to wait at most.")
+    ] = "2s",  # type: ignore[assignment]  # typer hands a default to the parser as it would be written
     exact: Annotated[
         bool, typer.Option("--exact", metavar="", help="Measure and score everything instead of asking the indexes.")
     ] = False,
@@ -59,11 +77,17 @@ def search(
                 principals=principals or [],
                 exact=exact,
                 mode=mode,
+                max_staleness_seconds=max_staleness,
+                at_least=at_least or (),
+                when_stale=when_stale,
+                wait_seconds=wait,
             )
             if as_json:
                 terminal.emit(retrieval)
             else:
                 show(retrieval)
+                if index.settings.record.enabled:
+                    note((f"retrieval {retrieval.retrieval_id}", "dim"))
 
     run(context, command)
 
@@ -97,6 +121,7 @@ def show(retrieval: Retrieval) -> None:
     """Print hits with their place and the beginning of their text, then how fresh they are."""
     for rank, hit in enumerate(retrieval.hits, 1):
         _show_hit(rank, hit)
+    show_verdict(retrieval.verdict)
     _show_freshness(retrieval)
 
 
@@ -147,6 +172,8 @@ def snippet(text: str) -> str:
 
 
 def _show_freshness(retrieval: Retrieval) -> None:
+    for reason in retrieval.freshness.unmet:
+        note(("not as fresh as was asked for: ", "yellow"), reason)
     took = sum(retrieval.timings.values()) / 1000
     found = f"{counted(len(retrieval.hits), 'hit') if retrieval.hits else 'No hits'} in {seconds(took)}"
     if retrieval.lag_seconds is None:

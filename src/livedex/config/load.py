@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
+from livedex.config.contracts import unkept
 from livedex.config.problems import IMPLIED_EMBEDDERS, explain, unknown_names
 from livedex.config.settings import Configuration, Settings
 from livedex.config.values import Surroundings, check_database_url
@@ -42,6 +43,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     surroundings = Surroundings(file.absolute().parent, _home(environ))
     configuration, problems = _validated(parsed, surroundings)
     problems = [*parsed.problems, *problems, *unknown_names(parsed)]
+    if configuration is not None:
+        problems += unkept(configuration, parsed)
     if problems or configuration is None:
         raise _combined(file, problems)
     return _settings(file, configuration, surroundings, environ)
@@ -120,6 +123,9 @@ def _settings(
         store_directory=configuration.store.directory or surroundings.directory / ".livedex",
         cache_directory=cache_directory(environ),
         serve=configuration.serve if "serve" in configuration.model_fields_set else None,
+        record=configuration.record,
+        upkeep=configuration.upkeep,
+        audit=configuration.audit,
     )
 
 

@@ -7,16 +7,19 @@ docs/reference/configuration.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from livedex.config.audit import Audit, Audited
 from livedex.config.doors import Doors, Serve
 from livedex.config.embedders import Embedder
+from livedex.config.records import Recording, Records
 from livedex.config.sources import Source
+from livedex.config.upkeep import Upkeep, Upkept
 from livedex.config.values import DatabaseURL, Location, Name, Section
 from livedex.config.views import View
 
@@ -49,6 +52,12 @@ class Configuration(Section):
     """Where the index is kept."""
     serve: Doors = Serve()
     """The doors through which others search, or `false`."""
+    record: Recording = Records()
+    """What is remembered of searches, or `false`."""
+    upkeep: Upkept = Upkeep()
+    """What a running livedex does to keep its store small and quick, or `false`."""
+    audit: Audited = Audit()
+    """How often a running livedex compares everything it holds, or `false`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +76,6 @@ class Settings:
     store_directory: Path
     cache_directory: Path
     serve: Serve | None = None
+    record: Records = field(default_factory=Records)
+    upkeep: Upkeep = field(default_factory=Upkeep)
+    audit: Audit = field(default_factory=Audit)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from livedex.config.expectations import Brake, Braked, Expects
 from livedex.config.values import (
     DatabaseURL,
     Duration,
@@ -141,6 +142,19 @@ class PostgresSource(Section):
     """The publication. Without it livedex makes one named after the source."""
     heartbeat: Duration = timedelta(seconds=1)
     """How often an idle source is asked how far it is, so that freshness advances and it can free its log."""
+    expects: Expects = Expects()
+    """What the rows are expected to be. One that is not is set aside."""
+    brake: Braked = Brake()
+    """When so much would be deleted or emptied at once that a person has to agree; or `off`."""
+
+    @model_validator(mode="after")
+    def _expects_what_there_is(self) -> Self:
+        _check_expects(self.expects, self.tables)
+        return self
+
+    ttl: Duration | None = None
+    """How old a document may become, by its `updated_at` where that is mapped, else by its commit. What is older is
+    taken out of the index, and stays out until the row changes."""
 
 
 class FilesSource(Section):
@@ -166,6 +180,20 @@ class FilesSource(Section):
     """How often all files are looked at in any case, to find what the operating system did not tell."""
     heartbeat: Duration = timedelta(seconds=1)
     """How often it is made sure that everything up to now was seen, so that freshness advances."""
+    expects: Expects = Expects()
+    """What the files are expected to be, its columns being those of `metadata`, `content`, `title` and `path`. One that
+    is not is set aside."""
+    brake: Braked = Brake()
+    """When so much would be deleted or emptied at once that a person has to agree; or `off`."""
+
+    @model_validator(mode="after")
+    def _expects_what_there_is(self) -> Self:
+        _check_expects(self.expects, self.tables)
+        return self
+
+    ttl: Duration | None = None
+    """How old a document may become, by its `updated_at` where that is mapped, else by its commit. What is older is
+    taken out of the index, and stays out until the row changes."""
 
     @property
     def tables(self) -> Mapping[str, TableMapping]:
@@ -179,6 +207,34 @@ class FilesSource(Section):
             media_type="media_type",
         )
         return {"files": mapping}
+
+
+def _check_expects(expects: Expects, tables: Mapping[str, TableMapping]) -> None:
+    for table in expects.tables:
+        if table not in tables:
+            raise PydanticCustomError(
+                "expects", "expects something of table {table}, which it does not map", {"table": table}
+            )
+    for table, mapping in tables.items():
+        columns = _columns(mapping)
+        for name in expects.of(table).named:
+            if name not in columns:
+                raise PydanticCustomError(
+                    "expects",
+                    "expects something of column {column}, which table {table} does not map; it maps {mapped}",
+                    {"column": name, "table": table, "mapped": ", ".join(sorted(columns))},
+                )
+
+
+def _columns(mapping: TableMapping) -> set[str]:
+    templates = [template for template in (mapping.content, mapping.title) if template is not None]
+    filled = {
+        column
+        for template in templates
+        for column in ([part[1] for part in _TEMPLATE_PART.finditer(template)] if "{" in template else [template])
+    }
+    single = {mapping.updated_at, mapping.tenant, mapping.acl, mapping.version, mapping.media_type}
+    return {name for name in {*filled, *single, *mapping.key, *mapping.metadata_names} if name is not None}
 
 
 Source = Annotated[PostgresSource | FilesSource, Field(discriminator="kind")]

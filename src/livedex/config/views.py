@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from livedex.config.chunkers import AutoChunker, Chunker
+from livedex.config.contracts import Contract
+from livedex.config.cost import Budget, Debounced
 from livedex.config.values import Duration, Names, Section, Text
 
 
@@ -58,7 +60,18 @@ class View(Section):
     target_lag: Duration = timedelta(seconds=2)
     """How long after its commit a change should be searchable. `livedex status` says when a view is later than that;
     nothing is dropped."""
+    debounce: Debounced | None = None
+    """How long a document must have been quiet before its new text is embedded, so that one that is edited again and
+    again costs one embedding: a duration, or a mapping with `quiet` and `at_most`. First versions, deletes and changes
+    of metadata or access are not delayed."""
+    budget: Budget | None = None
+    """How much text may be embedded in a day."""
+    ttl: Duration | None = None
+    """How old a document may be to be shown: by its `updated_at` where that is mapped, else by its commit. One of
+    unknown age is always shown."""
     shards: Annotated[int, Field(ge=1, le=64)] = 1
     """How many workers can build it side by side."""
+    contract: Contract | None = None
+    """What whoever searches it is promised about every hit."""
     sql_schema: Annotated[str, AfterValidator(_sql_schema), Field(alias="schema")] = "public"
     """The schema of the store's database in which the SQL view stands."""

@@ -12,7 +12,8 @@ from psycopg import AsyncConnection
 
 from livedex import config
 from livedex.adapters.embedders.weights import Progress
-from livedex.app import Report, open_index
+from livedex.app import open_index
+from livedex.assembly import Report
 from livedex.clock import SystemClock
 from livedex.demo import embedder, place
 from livedex.demo.application import Application

@@ -12,6 +12,7 @@ import numpy as np
 from livedex.clock import Backoff, Clock
 from livedex.errors import EmbedderMisconfigured, EmbedderUnavailable, InputRejected
 from livedex.ports import Embedder, Vectors
+from livedex.rules.budget import affordable, tokens
 from livedex.store.chunks import Shard
 
 CALLS_AT_ONCE = 4
@@ -21,19 +22,27 @@ OTHERS_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Embedded:
-    """`vectors` and `rejected` (hash → reason) together cover what was asked for. `made` counts texts that went
-    through the model, `rested` lists those that were stored before the batch is applied."""
+    """`vectors`, `rejected` (hash → reason) and `unaffordable` together cover what was asked for. `made` counts texts
+    that went through the model and `tokens` estimates theirs; `rested` lists those that were stored before the batch is
+    applied."""
 
     vectors: dict[bytes, Any] = field(default_factory=dict)
     rejected: dict[bytes, str] = field(default_factory=dict)
+    unaffordable: set[bytes] = field(default_factory=set)
     made: int = 0
+    tokens: int = 0
     rested: list[bytes] = field(default_factory=list)
 
 
 async def embed_missing(
-    texts: Mapping[bytes, str], shard: Shard, embedder: Embedder, clock: Clock, backoff: Backoff
+    texts: Mapping[bytes, str],
+    shard: Shard,
+    embedder: Embedder,
+    clock: Clock,
+    backoff: Backoff,
+    allowance: int | None = None,
 ) -> Embedded:
-    """Find the vectors that are known and make the others.
+    """Find the vectors that are known and make the others, up to an allowance of tokens.
 
     A text that another worker is embedding is waited for, not embedded twice: our claims hold until
     `shard.release_texts`, which the caller calls once the batch is applied. Nothing is held while we wait.
@@ -46,6 +55,10 @@ async def embed_missing(
         ours = {
             text_hash: text for text_hash, text in waiting.items() if text_hash in claimed and text_hash not in known
         }
+        left = None if allowance is None else allowance - embedded.tokens
+        chosen = affordable(ours, left)
+        embedded.unaffordable |= ours.keys() - chosen
+        ours = {text_hash: text for text_hash, text in ours.items() if text_hash in chosen}
         await _make(ours, embedded, shard, embedder, clock, backoff)
         waiting = {h: text for h, text in waiting.items() if h not in claimed and h not in known}
         if waiting:
@@ -111,6 +124,7 @@ async def _call(
         return
     embedded.vectors |= dict(zip(hashes, vectors, strict=True))
     embedded.made += len(hashes)
+    embedded.tokens += sum(tokens(texts[text_hash]) for text_hash in hashes)
 
 
 async def _persist(texts: Sequence[str], embedder: Embedder, clock: Clock, backoff: Backoff) -> Vectors:

@@ -7,7 +7,7 @@ ordinary path: claim, read the stored position, go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +21,20 @@ from livedex.errors import (
     LivedexError,
     PositionLost,
     SchemaChanged,
+    SourceHeld,
     SourceMisconfigured,
     WeightsUnavailable,
 )
 from livedex.faults import Faults
 from livedex.flow.build_indexes import build_indexes, probe_index
 from livedex.flow.capture import capture
+from livedex.flow.defer import Deferring, deferring
 from livedex.flow.materialize import Follower, Pace, Parts, materialize
+from livedex.flow.mend import Mender
 from livedex.model import Generation, TableMapping
 from livedex.ports import Source
+from livedex.store.audit import Repairs
+from livedex.store.brake import Brake, hold
 from livedex.store.catalog import Catalog
 from livedex.store.chunks import Shard
 from livedex.store.database import Database, translate
@@ -38,7 +43,8 @@ from livedex.store.entries import SourceRow
 from livedex.store.generations import GenerationTables
 from livedex.store.leases import Lease, acquire, release, renew
 
-FOR_A_PERSON = (SchemaChanged, SourceMisconfigured, PositionLost, EmbedderMisconfigured, WeightsUnavailable)
+HELD = "held"
+FOR_A_PERSON = (SchemaChanged, SourceHeld, SourceMisconfigured, PositionLost, EmbedderMisconfigured, WeightsUnavailable)
 """Errors that waiting does not mend."""
 LOCKS_PER_GENERATION = 4096
 """Texts being embedded at once hold an advisory lock each; a server's default room is about 6,400."""
@@ -98,20 +104,40 @@ async def follow_source(shop: Workshop, source: Source, row: SourceRow, partitio
     """Capture one partition whenever its lease is to be had, for ever."""
     name = f"source {row.name}"
 
+    brake: Brake | None = None
+
     async def work(connection: AsyncConnection[Any], lease: Lease) -> None:
+        nonlocal brake
+        brake = None
         stored = await shop.catalog.partition(row, partition)
-        log = Log(connection, row, partition, lease, shop.faults, committed=shop.log_changed.ring)
+        if stored.state == HELD:
+            raise SourceHeld(stored.error)
+        brake = Brake(connection, row, partition, shop.clock.monotonic)
+        log = Log(connection, row, partition, lease, shop.faults, committed=shop.log_changed.ring, brake=brake)
         with translate():
             await Log.prepare(connection)
-            await capture(source, partition, stored, log, shop.clock, shop.faults)
+            await brake.load()
+            # An audit has asked the brake's question already.
+            mending = Log(
+                connection, row, partition, lease, shop.faults, shop.log_changed.ring, forgotten=log.forgotten
+            )
+            mender = Mender(source, mending, Repairs(connection, row), shop.clock, shop.faults)
+            await capture(source, partition, stored, log, shop.clock, shop.faults, mender)
 
     async def note(error: LivedexError) -> None:
-        if isinstance(error, FOR_A_PERSON):
+        if isinstance(error, SourceHeld):
+            if brake is not None and brake.question is not None:
+                await shop.faults.reach("brake.before_hold")
+                await hold(shop.database, row, partition, brake.question, str(error))
+        elif isinstance(error, FOR_A_PERSON):
             await shop.catalog.pause(row, partition, str(error))
         else:
             await shop.catalog.note_source_error(row, partition, str(error))
 
-    await _keep(shop, name, f"source:{row.source_id}:{partition}", work, note)
+    async def answered() -> bool:
+        return (await shop.catalog.partition(row, partition)).state != HELD
+
+    await _keep(shop, name, f"source:{row.source_id}:{partition}", work, note, answered)
 
 
 async def follow_shard(
@@ -127,20 +153,31 @@ async def follow_shard(
     async def work(connection: AsyncConnection[Any], lease: Lease) -> None:
         with translate():
             await Shard.prepare(connection)
+            # Words of documents that may have been purged since: a purge ends all leases.
+            parts.lexicon.forget()
             shard = Shard(connection, generation, shard_number, mappings, lease, parts.lexicon, shop.faults)
             await shard.refresh_sharing()
             most = LOCKS_PER_GENERATION // generation.shards
             signal = shop.log_changed.of(generation.shards, shard_number)
             renewed = shop.clock.monotonic()
             follower = Follower(await shard.cursor(), Pace(most_texts=most, texts=min(256, most)))
+            follower.deferral = await deferring(shard, generation, parts.limits)
             while True:
                 changed = signal.next()
                 await materialize(shard, follower, parts)
+                await tell(follower.deferral)
                 shop.applied.ring()
                 await _rung(changed, LOOK_SECONDS)
                 if shop.clock.monotonic() - renewed > lease.seconds / 4:
                     await renew(connection, lease)
                     renewed = shop.clock.monotonic()
+
+    async def tell(deferral: Deferring | None) -> None:
+        if deferral is not None and (spent := deferral.to_say()) is not None:
+            if str(spent) != deferral.said:
+                deferral.said = str(spent)
+                shop.report(name, spent)
+            await note(spent)
 
     async def note(error: LivedexError) -> None:
         async with shop.database.connection() as connection:
@@ -194,8 +231,10 @@ async def _keep(
     resource: str,
     work: Callable[[AsyncConnection[Any], Lease], Any],
     note: Callable[[LivedexError], Any],
+    answered: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
-    """Hold a lease and work; on failure say so, wait and begin again."""
+    """Hold a lease and work; on failure say so, wait and begin again. `answered` says whether a person has dealt with
+    what a source is held for; nobody tries before."""
     failures = 0
     while True:
         started = shop.clock.monotonic()
@@ -216,10 +255,24 @@ async def _keep(
         except LivedexError as error:
             # A worker that ran well for a while before it failed begins with the shortest wait again.
             failures = 1 if shop.clock.monotonic() - started > shop.backoff.most else failures + 1
+            if isinstance(error, SourceHeld) and answered is not None:
+                # Who is told may end this process: what is asked has to stand by then.
+                await _note(shop, name, note, error)
+                shop.report(name, error)
+                await _until(shop, answered)
+                continue
             shop.report(name, error)
             await _note(shop, name, note, error)
             wait = shop.backoff.most if isinstance(error, FOR_A_PERSON) else None
             await shop.clock.sleep(wait or shop.backoff.seconds(failures, shop.clock.jitter()))
+
+
+async def _until(shop: Workshop, answered: Callable[[], Awaitable[bool]]) -> None:
+    with suppress(LivedexError):  # a store that is away is met again, and reported, by whoever takes the lease next
+        while True:
+            await shop.clock.sleep(STANDBY_SECONDS)
+            if await answered():
+                return
 
 
 async def _taken(shop: Workshop, connection: AsyncConnection[Any], resource: str) -> Lease | None:

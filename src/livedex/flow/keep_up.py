@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from livedex.errors import EmbedderError, LivedexError, SourceError, StoreError
+from livedex.errors import BudgetSpent, EmbedderError, LivedexError, SourceError, StoreError
+from livedex.flow.expire import keep_expired
 from livedex.flow.follow import FOR_A_PERSON, Workshop, follow_indexes, follow_shard, follow_source, listen
 from livedex.flow.materialize import Parts
 from livedex.model import Generation, TableMapping
 from livedex.ports import Source
-from livedex.rules.freshness import view_watermarks
+from livedex.store.cost import read_pause
 from livedex.store.entries import SourceRow
 from livedex.store.generations import GenerationTables
 
@@ -31,10 +33,11 @@ PATIENCE = 3
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A source with its adapter."""
+    """A source with its adapter, and how old its documents may become."""
 
     row: SourceRow
     source: Source
+    ttl: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,8 @@ class Failures:
         self._fatal: LivedexError | None = None
 
     def note(self, worker: str, error: LivedexError) -> None:
-        if not isinstance(error, (SourceError, EmbedderError, StoreError)):
-            return
+        if not isinstance(error, (SourceError, EmbedderError, StoreError)) or isinstance(error, BudgetSpent):
+            return  # A spent budget stops nothing else: `sync` goes on with what there is to do, and says so then.
         self._counts[worker] = self._counts.get(worker, 0) + 1
         if isinstance(error, (*FOR_A_PERSON, EmbedderError)) or self._counts[worker] >= PATIENCE:
             self._fatal = self._fatal or error
@@ -89,9 +92,13 @@ class Failures:
             raise self._fatal
 
 
-async def keep_up(shop: Workshop, work: Work, stop: asyncio.Event) -> None:
+Beside = Callable[[Workshop], Coroutine[Any, Any, None]]
+"""A worker that looks after the store while others capture and materialize; endless."""
+
+
+async def keep_up(shop: Workshop, work: Work, stop: asyncio.Event, beside: Sequence[Beside] = ()) -> None:
     """Capture and materialize until `stop` is set; then finish what was captured, and end."""
-    async with _workers(shop, work, probe=True) as (captures, _):
+    async with _workers(shop, work, beside, probe=True) as (captures, _):
         stopped = asyncio.create_task(stop.wait())
         try:
             await _until_done_or_failed({stopped, *captures}, stopped)
@@ -113,7 +120,7 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
     """
     before = {built.generation.view: await shop.catalog.counters(built.generation) for built in work.built}
     known = await _serials(shop, work)
-    async with _workers(shop, work, probe=False) as (_, tasks):
+    async with _workers(shop, work, (), probe=False) as (_, tasks):
         targets = await _targets(work)
         while True:
             applied = shop.applied.next()
@@ -121,6 +128,7 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
             _check_tasks(tasks)
             if await _reached(shop, work, targets):
                 break
+            await _check_budgets(shop, work)
             await _wait_a_little(applied)
         while not await _indexed(shop, work):
             failures.check()
@@ -133,7 +141,7 @@ async def sync(shop: Workshop, work: Work, failures: Failures) -> dict[str, Coun
 
 @asynccontextmanager
 async def _workers(
-    shop: Workshop, work: Work, *, probe: bool
+    shop: Workshop, work: Work, beside: Sequence[Beside], *, probe: bool
 ) -> AsyncIterator[tuple[list[asyncio.Task[None]], list[asyncio.Task[None]]]]:
     """Runs every worker; yields those that capture, and all."""
     captures = [
@@ -141,7 +149,8 @@ async def _workers(
         for followed in work.sources
         for partition in await followed.source.partitions()
     ]
-    others: list[Coroutine[Any, Any, None]] = [listen(shop), _upkeep(shop)]
+    others: list[Coroutine[Any, Any, None]] = [listen(shop), _upkeep(shop), *(worker(shop) for worker in beside)]
+    others.append(keep_expired(shop, [(each.row, each.ttl) for each in work.sources if each.ttl is not None]))
     for built in work.built:
         others.append(follow_indexes(shop, built.generation, probe=probe))
         others += [
@@ -182,6 +191,18 @@ def _check_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
             task.result()
 
 
+async def _check_budgets(shop: Workshop, work: Work) -> None:
+    """Raises BudgetSpent when a view has done all it can today."""
+    for built in work.built:
+        if built.parts.limits.budget is None:
+            continue
+        cost = await shop.catalog.cost(built.generation)
+        waits = cost.debounced or any(row["documents"] for row in await shop.catalog.backlog(built.generation))
+        spent = cost.tokens_per_day is not None and cost.tokens_today >= cost.tokens_per_day
+        if spent and not waits and (said := await read_pause(shop.database, built.generation)) is not None:
+            raise BudgetSpent(said)
+
+
 async def _targets(work: Work) -> dict[str, dict[str, str]]:
     """Per source and partition: a position after everything that is committed now."""
     return {
@@ -192,11 +213,8 @@ async def _targets(work: Work) -> dict[str, dict[str, str]]:
 
 async def _reached(shop: Workshop, work: Work, targets: Mapping[str, Mapping[str, str]]) -> bool:
     by_name = {followed.row.name: followed.source for followed in work.sources}
-    by_id = {followed.row.source_id: followed.row.name for followed in work.sources}
     for built in work.built:
-        names = [by_id[source_id] for source_id in built.generation.source_ids]
-        marks = await shop.catalog.marks(built.generation)
-        for mark in view_watermarks(marks.marks, names, built.generation.shards):
+        for mark in (await shop.catalog.marks(built.generation)).watermarks():
             source = by_name[mark.source]
             if not all(source.reached(mark.position, target) for target in targets[mark.source].values()):
                 return False

@@ -12,11 +12,13 @@ from livedex.clock import Backoff, Clock
 from livedex.errors import DocumentError
 from livedex.faults import Faults
 from livedex.flow.cut import Cutter
+from livedex.flow.defer import Deferring, held, keep_made, unaffordable, unchanged
 from livedex.flow.embed import Embedded, embed_missing
 from livedex.model import Chunk
 from livedex.ports import Embedder
-from livedex.rules.diff import Plan, Recorded, Wanted, plan
-from livedex.store.chunk_rows import Applied, Batch, LogDocument, Outcome
+from livedex.rules.deferral import Limits
+from livedex.rules.diff import Plan, Wanted, plan
+from livedex.store.chunk_rows import Batch, LogDocument, Outcome, Spent
 from livedex.store.chunks import Shard
 from livedex.store.lexicon import Lexicon
 
@@ -39,6 +41,7 @@ class Parts:
     clock: Clock
     faults: Faults
     backoff: Backoff = Backoff()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class Follower:
     cursor: int
     pace: Pace = field(default_factory=Pace)
     serials: dict[tuple[int, str], int] = field(default_factory=dict)
+    deferral: Deferring | None = None
 
 
 async def materialize(shard: Shard, follower: Follower, parts: Parts) -> None:
@@ -78,28 +82,61 @@ async def materialize(shard: Shard, follower: Follower, parts: Parts) -> None:
     chunks are served. Vectors that a long batch has made are kept aside, so that they are not made again.
     """
     while True:
+        if follower.deferral is not None:
+            await _resume(shard, follower, parts, follower.deferral)
         started = parts.clock.monotonic()
-        batch = await shard.read(follower.cursor, limit=follower.pace.documents, max_bytes=READ_BYTES)
+        deferring = follower.deferral is not None
+        batch = await shard.read(
+            follower.cursor, limit=follower.pace.documents, max_bytes=READ_BYTES, deferring=deferring
+        )
         await parts.faults.reach("materialize.read")
-        if not batch.documents and not _has_news(batch, follower):
-            follower.cursor = follower.cursor if batch.end == batch.after else await _skip(shard, batch)
+        if not batch.documents:
+            batch = _claimed(batch, (), follower)
+        if batch.documents or _has_news(batch, follower):
+            batch = await _process(batch, shard, follower, parts, started)
+        elif batch.end != batch.after:
+            follower.cursor = await _skip(shard, batch)
+        done = batch.at_end or not batch.documents
+        if done and (follower.deferral is None or not follower.deferral.more):
             return
-        read = len(batch.documents)
-        batch, outcomes, embedded = await _prepare(batch, shard, parts, follower.pace.texts)
-        await parts.faults.reach("materialize.embedded")
-        await shard.apply(batch, outcomes, embedded.vectors, embedded.made, embedded.rested)
-        if embedded.vectors:
-            await shard.release_texts()
-        follower.cursor = batch.end
-        follower.serials = _serials(batch) or follower.serials
-        follower.pace.learn(batch, read, embedded.made, parts.clock.monotonic() - started)
-        if batch.at_end:
-            return
+
+
+async def _resume(shard: Shard, follower: Follower, parts: Parts, deferral: Deferring) -> None:
+    """One batch of the documents whose wait is over. The log goes on in between, so that nobody waits for them."""
+    started = parts.clock.monotonic()
+    limit = follower.pace.documents
+    batch = await shard.read_due(follower.cursor, limit=limit, max_bytes=READ_BYTES, limits=parts.limits)
+    if batch.documents:
+        await _process(batch, shard, follower, parts, started)
+    deferral.more = len(batch.documents) == limit
+
+
+async def _process(batch: Batch, shard: Shard, follower: Follower, parts: Parts, started: float) -> Batch:
+    """Make a batch searchable, or as much of its front as fits one transaction; what it was."""
+    read = len(batch.documents)
+    batch, outcomes, embedded = await _prepare(batch, shard, parts, follower.pace.texts)
+    if outcomes:
+        batch = _claimed(batch, outcomes, follower)
+    await parts.faults.reach("materialize.embedded")
+    await shard.apply(batch, outcomes, embedded.vectors, Spent(embedded.made, embedded.tokens), embedded.rested)
+    if embedded.vectors or embedded.unaffordable:
+        await shard.release_texts()
+    follower.cursor = batch.end
+    follower.serials = _serials(batch) or follower.serials
+    follower.pace.learn(batch, read, embedded.made, parts.clock.monotonic() - started)
+    if follower.deferral is not None:
+        follower.deferral.unsaid = True
+    return batch
+
+
+def _claimed(batch: Batch, outcomes: Sequence[Outcome], follower: Follower) -> Batch:
+    """With the positions up to which everything is searchable once the batch is applied."""
+    return batch if follower.deferral is None else follower.deferral.claimed(batch, outcomes)
 
 
 async def _skip(shard: Shard, batch: Batch) -> int:
     """Move the cursor over what concerns other shards."""
-    await shard.apply(batch, (), {}, 0, ())
+    await shard.apply(batch, (), {}, Spent(), ())
     return batch.end
 
 
@@ -126,9 +163,14 @@ async def _prepare(
     texts = {wanted.text_hash: wanted.chunk.embedded_text for o in outcomes for wanted in o.plan.insert}
     if not texts:
         return batch, outcomes, Embedded()
-    embedded = await embed_missing(texts, shard, parts.embedder, parts.clock, parts.backoff)
+    left = parts.limits.left(batch.deferral)
+    embedded = await embed_missing(texts, shard, parts.embedder, parts.clock, parts.backoff, left)
     if embedded.rejected:
         outcomes = [_refuse_rejected(outcome, embedded) for outcome in outcomes]
+    if embedded.unaffordable:
+        planned = outcomes
+        outcomes = [unaffordable(outcome, embedded.unaffordable, parts.limits) for outcome in planned]
+        await keep_made(planned, outcomes, embedded, shard)
     return batch, outcomes, embedded
 
 
@@ -139,7 +181,7 @@ def _plan_affordable(batch: Batch, parts: Parts, most_texts: int) -> list[Outcom
     texts: set[bytes] = set()
     whole = 0
     for row, following in zip_longest(batch.documents, batch.documents[1:]):
-        outcome = _plan_one(row, batch.applied.get(row.document.document), batch.recorded[row.document.document], parts)
+        outcome = _plan_one(row, batch, parts)
         outcomes.append(outcome)
         texts.update(wanted.text_hash for wanted in outcome.plan.insert)
         if whole and len(texts) > most_texts:
@@ -149,12 +191,15 @@ def _plan_affordable(batch: Batch, parts: Parts, most_texts: int) -> list[Outcom
     return outcomes
 
 
-def _plan_one(row: LogDocument, applied: Applied | None, recorded: Sequence[Recorded], parts: Parts) -> Outcome:
+def _plan_one(row: LogDocument, batch: Batch, parts: Parts) -> Outcome:
+    applied, recorded = batch.applied.get(row.document.document), batch.recorded[row.document.document]
     is_new = applied is None
     if row.document.deleted:
         return Outcome(row, plan((), recorded), 0, is_new)
-    if applied is not None and applied.content_hash == row.content_hash:
-        return Outcome(row, Plan(kept=applied.chunks), applied.chunks, is_new)
+    if (settled := unchanged(row, applied, batch.deferral, parts.limits)) is not None:
+        return settled
+    if (hold := held(row, applied, batch.deferral, parts.limits)) is not None:
+        return Outcome(row, Plan(), 0, is_new, hold=hold)
     try:
         chunks = parts.cutter.cut(row.document).chunks
     except DocumentError as error:
@@ -162,7 +207,8 @@ def _plan_one(row: LogDocument, applied: Applied | None, recorded: Sequence[Reco
     except Exception as error:  # noqa: BLE001  # whatever a document does to a chunker, the others flow on
         return Outcome(row, Plan(), 0, is_new, refusal=("chunk", f"The chunker failed: {type(error).__name__}."))
     wanted = [_wanted(chunk, row.document.title, parts.hash_key) for chunk in chunks]
-    return Outcome(row, plan(wanted, recorded), len(chunks), is_new)
+    again = applied is not None and applied.lexical_only and applied.version == row.document.version
+    return Outcome(row, plan(wanted, recorded), len(chunks), is_new, again=again)
 
 
 def _wanted(chunk: Chunk, title: str, key: bytes) -> Wanted:

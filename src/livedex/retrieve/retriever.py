@@ -11,7 +11,7 @@ from typing import Any
 from livedex.errors import ModelMismatch, NotFound, QueryError
 from livedex.model import Fusion, Generation, Hit, Mode, Query, Retrieval
 from livedex.ports import Embedder, Vectors
-from livedex.rules.freshness import lag_seconds, view_watermarks
+from livedex.rules.freshness import data_timestamp, lag_seconds
 from livedex.store.catalog import Catalog
 from livedex.store.database import Database
 from livedex.store.lexicon import Lexicon
@@ -32,8 +32,9 @@ class Retriever:
         generation: Generation,
         embedder: Embedder,
         lexicon: Lexicon,
-        sources: Mapping[int, str],
         fusion: Fusion = Fusion.ZSCORE,
+        *,
+        counts_chunks: bool = False,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -41,7 +42,7 @@ class Retriever:
         self._embedder = embedder
         self._lexicon = lexicon
         self._fusion = fusion
-        self._sources = sources
+        self._counts_chunks = counts_chunks
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
 
     @property
@@ -93,7 +94,16 @@ class Retriever:
         raise QueryError(f"View {self._generation.view} changed its generation again and again during the query.")
 
     async def _look(self, query: Query, vector: Vectors | None, asked: Asked, *, exact: bool) -> Found:
-        return await find(self._database, self._generation, query, vector, asked, fusion=self._fusion, exact=exact)
+        return await find(
+            self._database,
+            self._generation,
+            query,
+            vector,
+            asked,
+            fusion=self._fusion,
+            exact=exact,
+            counts_chunks=self._counts_chunks,
+        )
 
     async def _refresh(self) -> None:
         generation = await self._catalog.active_generation(self._generation.view)
@@ -104,8 +114,7 @@ class Retriever:
 
     def _retrieval(self, found: Found, mode: Mode, seconds: Mapping[str, float]) -> Retrieval:
         generation = self._generation
-        names = [self._sources[source_id] for source_id in generation.source_ids]
-        marks = view_watermarks(found.marks.marks, names, generation.shards)
+        marks = found.marks.watermarks()
         return Retrieval(
             retrieval_id=uuid.uuid4().hex,
             view=generation.view,
@@ -115,6 +124,9 @@ class Retriever:
             lag_seconds=lag_seconds(marks, found.marks.now),
             capturing=found.marks.capturing,
             timings={f"{name}_ms": round(value * 1000, 3) for name, value in seconds.items()},
+            lexical_only=found.lexical_only,
+            data_timestamp=data_timestamp(marks),
+            searched_at=found.marks.now,
         )
 
 
@@ -146,7 +158,7 @@ def _hits(rows: Sequence[Mapping[str, Any]], generation: Generation, mode: Mode)
 
 def _hit(row: Mapping[str, Any], generation: int, model: str, schema_version: str, mode: Mode) -> Hit:
     scores = {}
-    if mode is not Mode.LEXICAL:
+    if mode is not Mode.LEXICAL and row["distance"] is not None:
         scores["dense"] = 1.0 - float(row["distance"])
     if mode is not Mode.DENSE:
         scores["lexical"] = float(row["words"])
@@ -171,4 +183,7 @@ def _hit(row: Mapping[str, Any], generation: int, model: str, schema_version: st
         embedding_model=model,
         schema_version=schema_version,
         stale=row["stale"],
+        updated_at=row["updated_at"],
+        stale_since=row["stale_since"],
+        complete=row["complete"],
     )

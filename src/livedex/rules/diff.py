@@ -27,7 +27,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A chunk as it stands in a generation's table, without its text."""
+    """A chunk as it stands in a generation's table, without its text. Not `embedded`: it has no vector, since there was
+    no budget for one."""
 
     chunk: int
     text_hash: bytes
@@ -38,6 +39,7 @@ class Recorded:
     end: int
     heading_path: tuple[str, ...]
     section_type: str
+    embedded: bool = True
 
     def stands_like(self, wanted: Wanted) -> bool:
         chunk = wanted.chunk
@@ -78,11 +80,13 @@ class Plan:
 def plan(wanted: Sequence[Wanted], recorded: Sequence[Recorded]) -> Plan:
     """Match equal texts in document order, so that of several equal chunks the nearest stay where they are.
 
-    `recorded` may be incomplete: what is missing there is inserted.
+    `recorded` may be incomplete: what is missing there is inserted. A chunk without a vector counts as missing, and
+    goes.
     """
     standing: dict[bytes, deque[Recorded]] = defaultdict(deque)
     for row in sorted(recorded, key=lambda row: row.index):
-        standing[row.text_hash].append(row)
+        if row.embedded:
+            standing[row.text_hash].append(row)
     insert: list[Wanted] = []
     move: list[Move] = []
     kept = 0
@@ -101,7 +105,8 @@ def plan(wanted: Sequence[Wanted], recorded: Sequence[Recorded]) -> Plan:
                     indexed_anew=same.terms_hash != want.terms_hash,
                 )
             )
-    drop = tuple(row.chunk for rows in standing.values() for row in rows)
+    without_vector = (row.chunk for row in recorded if not row.embedded)
+    drop = (*(row.chunk for rows in standing.values() for row in rows), *without_vector)
     return Plan(tuple(insert), tuple(move), drop, kept)
 
 

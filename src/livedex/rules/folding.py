@@ -21,11 +21,26 @@ Place = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Passing:
+    """A state in which a source transaction left a row, and from which a later one of the same changes took it: part of
+    its history, never to be read. The same fields as those of an `Effect`; `place` is where the row stood, or had stood
+    when it was deleted."""
+
+    place: Place
+    op: Op
+    columns: Mapping[str, Any]
+    unchanged: frozenset[str]
+    position: str | None
+    time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What became of one row.
 
     `origin` is the place whose document it was before, None for a new row; `place` is where it stands now, None when it
     is gone. `unchanged` names columns whose value only the log knows. `refused`: why the source could not read the row.
+    `passed` are the states in between, oldest first.
     """
 
     origin: Place | None
@@ -37,6 +52,7 @@ class Effect:
     time: datetime | None
     transaction: int
     refused: str | None = None
+    passed: tuple[Passing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +76,12 @@ class _Row:
     time: datetime | None = None
     transaction: int = 0
     refused: str | None = None
+    place: Place | None = None
+    """Where it stands, or stood before it was deleted."""
+    passed: list[Passing] = field(default_factory=list)
 
     def take(self, change: Change, index: int, transaction: int) -> None:
+        self.leave_behind(transaction)
         if change.refused is not None and not change.unchanged:
             self.columns = {}  # what an earlier change of the batch brought holds no more
         self.columns.update(change.columns)
@@ -73,15 +93,37 @@ class _Row:
         self.op = Op.CREATE if self.origin is None and change.op is Op.UPDATE else change.op
         self.stamp(change, index, transaction)
 
+    def go(self, change: Change, index: int, transaction: int) -> None:
+        self.leave_behind(transaction)
+        self.op, self.refused = Op.DELETE, None
+        self.columns, self.unchanged = {}, frozenset()
+        self.stamp(change, index, transaction)
+
+    def leave_behind(self, transaction: int) -> None:
+        """Before a change: note the state that an earlier transaction left."""
+        if self.last >= 0 and self.place is not None and transaction != self.transaction and self.refused is None:
+            state = Passing(self.place, self.op, dict(self.columns), self.unchanged, self.position, self.time)
+            self.passed.append(state)
+
     def stamp(self, change: Change, index: int, transaction: int) -> None:
         self.last, self.transaction = index, transaction
         self.position, self.time = change.position, change.time
+        self.place = (change.table, change.key)
 
     def effect(self, place: Place | None) -> Effect:
         op = Op.DELETE if place is None else self.op
         columns = {} if place is None else self.columns
         return Effect(
-            self.origin, place, op, columns, self.unchanged, self.position, self.time, self.transaction, self.refused
+            self.origin,
+            place,
+            op,
+            columns,
+            self.unchanged,
+            self.position,
+            self.time,
+            self.transaction,
+            self.refused,
+            tuple(self.passed),
         )
 
 
@@ -142,7 +184,7 @@ def fold(changes: Iterable[Change], vacant: Collection[Place] = ()) -> Folded:
             truncated[change.table] = change
         elif change.op is Op.DELETE:
             row = table.leave(place)
-            row.stamp(change, index, transaction)
+            row.go(change, index, transaction)
             table.gone.append(row)
         else:
             if change.old_key is not None and change.old_key != change.key:

@@ -12,25 +12,27 @@ from statistics import fmean, pstdev
 RRF_K = 60
 
 
-def by_deviations(dense: Sequence[float], lexical: Sequence[float]) -> list[float]:
+def by_deviations(dense: Sequence[float | None], lexical: Sequence[float]) -> list[float]:
     """How many standard deviations each score is from the mean of all candidates, summed over the legs. A leg in which
-    all are equal has no say."""
+    all are equal has no say, nor has the dense one of a chunk without a vector."""
     return [a + b for a, b in zip(_deviations(dense), _deviations(lexical), strict=True)]
 
 
-def by_ranks(dense: Sequence[float], lexical: Sequence[float]) -> list[float]:
-    """Reciprocal rank fusion: 1 / (60 + rank), summed over the legs; equal scores share the better rank.
-    https://dl.acm.org/doi/10.1145/1571941.1572114"""
-    ranks = zip(_ranks(dense), _ranks(lexical), strict=True)
-    return [1 / (RRF_K + first) + 1 / (RRF_K + second) for first, second in ranks]
+def by_ranks(dense: Sequence[float | None], lexical: Sequence[float]) -> list[float]:
+    """Reciprocal rank fusion: 1 / (60 + rank), summed over the legs; equal scores share the better rank, and a chunk
+    without a vector has none in the dense leg. https://dl.acm.org/doi/10.1145/1571941.1572114"""
+    return [first + second for first, second in zip(_reciprocals(dense), _reciprocals(lexical), strict=True)]
 
 
-def _deviations(scores: Sequence[float]) -> list[float]:
-    mean, spread = fmean(scores), pstdev(scores)
-    return [0.0 if spread == 0 else (score - mean) / spread for score in scores]
+def _deviations(scores: Sequence[float | None]) -> list[float]:
+    known = [score for score in scores if score is not None]
+    if not known or (spread := pstdev(known)) == 0:
+        return [0.0] * len(scores)
+    mean = fmean(known)
+    return [0.0 if score is None else (score - mean) / spread for score in scores]
 
 
-def _ranks(scores: Sequence[float]) -> list[int]:
-    ordered = sorted(scores, reverse=True)
+def _reciprocals(scores: Sequence[float | None]) -> list[float]:
+    ordered = sorted((score for score in scores if score is not None), reverse=True)
     first = {score: rank for rank, score in reversed(list(enumerate(ordered, start=1)))}
-    return [first[score] for score in scores]
+    return [0.0 if score is None else 1 / (RRF_K + first[score]) for score in scores]

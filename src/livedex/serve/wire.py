@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from livedex import errors
 from livedex.errors import EmbedderUnavailable, LivedexError, TooSlow
-from livedex.model import Mode, Query, Retrieval
+from livedex.model import Mode, Query, Retrieval, WhenStale
 from livedex.status import ViewDescription
 
 LONGEST_QUERY = 20_000
@@ -29,6 +29,9 @@ MOST_HITS = 1000
 MOST_PROBLEMS = 10
 LONGEST_MESSAGE = 2000
 ANSWER_SECONDS = 10.0
+MOST_WAIT_SECONDS = 8.0
+"""For fresher data, so that there is time left to answer."""
+MOST_TOKENS = 100
 READY_SECONDS = 2.0
 """Who watches over a process asks often and does not wait long."""
 RETRY_AFTER_SECONDS = 1.0
@@ -91,6 +94,15 @@ class Question(BaseModel):
     filters: Mapping[str, Accepted] = Field(default_factory=dict)
     """Only documents with this metadata: a name with the value, or the list of values, that is accepted. Several names
     must all be met."""
+    max_staleness_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """How long ago what is searched may have been current. Leave it out for whatever there is."""
+    at_least: Annotated[Accepted, Field(max_length=MOST_TOKENS)] = ()
+    """Freshness tokens, each of a write that must be searchable. Only as they were handed out; never made up."""
+    when_stale: WhenStale = WhenStale.WAIT
+    """What to do where it is not as fresh as was asked: `wait`, at most wait_seconds, and then refuse; `serve` all the
+    same, which freshness.met tells; or `refuse`."""
+    wait_seconds: Annotated[float, Field(ge=0, le=MOST_WAIT_SECONDS)] = 2.0
+    """How long to wait for data that is fresh enough."""
 
 
 class RetrieveRequest(Question):
@@ -106,7 +118,19 @@ class RetrieveRequest(Question):
     """What finds and ranks: `hybrid` (meaning and words), `dense` or `lexical` alone."""
 
     def asked(self) -> Query:
-        return Query(self.query, self.top_k, self.filters, self.tenant, self.principals, self.exact, self.mode)
+        return Query(
+            self.query,
+            self.top_k,
+            self.filters,
+            self.tenant,
+            self.principals,
+            self.exact,
+            self.mode,
+            self.max_staleness_seconds,
+            self.at_least,
+            self.when_stale,
+            self.wait_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +180,16 @@ STATUSES: Mapping[type[LivedexError], int] = {
     errors.NotFound: 404,
     errors.QueryError: 400,
     errors.ModelMismatch: 409,
+    errors.TokenRefused: 400,
+    errors.IllegalMove: 409,
     errors.InputRejected: 400,
     # What passes by itself.
     errors.StoreUnavailable: 503,
     errors.EmbedderUnavailable: 503,
     errors.SourceUnavailable: 503,
     errors.LeaseLost: 503,
+    errors.NotFresh: 503,
+    errors.BudgetSpent: 503,
     errors.TooSlow: 503,
     errors.StoreFull: 507,
     # What the owner of the index has to mend.
@@ -176,6 +204,7 @@ STATUSES: Mapping[type[LivedexError], int] = {
     errors.MigrationError: 500,
     errors.SourceError: 500,
     errors.SourceMisconfigured: 500,
+    errors.SourceHeld: 500,
     errors.SchemaChanged: 500,
     errors.PositionLost: 500,
     errors.EmbedderError: 500,

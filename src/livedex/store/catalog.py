@@ -14,10 +14,14 @@ from psycopg.types.json import Jsonb
 
 from livedex.model import Generation, ModelIdentity, Recipe, TableMapping
 from livedex.rules.lexical import LEAST_HEAVIEST, MOST_TERMS
+from livedex.store.audit import Audits
+from livedex.store.cost import ViewCost, read_cost
 from livedex.store.database import Database
 from livedex.store.entries import SourceRow
+from livedex.store.freshness import Figures, figures
 from livedex.store.marks import Marks
 from livedex.store.statements import Statements, load
+from livedex.store.upkeep import Size, read_size
 
 SQL = load("catalog")
 GENERATION = Statements("generation")
@@ -41,6 +45,7 @@ class PartitionRow:
     position: str | None
     epoch: int
     state: str
+    error: str | None = None
 
 
 class Catalog:
@@ -66,6 +71,10 @@ class Catalog:
                 await _index_metadata(connection, column)
         return SourceRow(row["source_id"], name, dict(mapping)), changed
 
+    async def note_heartbeat(self, source: SourceRow, seconds: float) -> None:
+        """Record how often an idle source is heard of, so that others know when it is silent."""
+        await self._execute("note_heartbeat", source_id=source.source_id, seconds=seconds)
+
     async def sources(self) -> list[SourceRow]:
         rows = await self._rows("sources")
         return [SourceRow(row["source_id"], row["name"], _mapping(row["mapping"])) for row in rows]
@@ -78,7 +87,7 @@ class Catalog:
         values = {"source_id": source.source_id, "partition": partition}
         await self._execute("add_partition", **values)
         row = await self._row("partition", **values)
-        return PartitionRow(row["position"], row["epoch"], row["state"])
+        return PartitionRow(row["position"], row["epoch"], row["state"], row["error"])
 
     async def pause(self, source: SourceRow, partition: str, error: str) -> None:
         await self._execute("pause_partition", source_id=source.source_id, partition=partition, error=error)
@@ -130,8 +139,8 @@ class Catalog:
         """Per shard: documents to read, and why it makes no progress, if so."""
         return await self._rows("backlog", generation=generation.generation)
 
-    async def lag(self, generation: Generation) -> dict[str, Any]:
-        return await self._row("lag", generation=generation.generation)
+    async def figures(self, generation: Generation, seconds: float) -> Figures:
+        return await figures(self._database, generation, seconds)
 
     async def chunk_count(self, generation: Generation) -> int:
         async with self._database.connection() as connection:
@@ -139,8 +148,15 @@ class Catalog:
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
+    async def size(self, generation: Generation) -> Size:
+        return await read_size(self._database, generation)
+
     async def partitions(self) -> list[dict[str, Any]]:
         return await self._rows("partitions")
+
+    async def last_audit(self) -> dict[str, Any] | None:
+        """When sources and views were last compared, and what that came to: `Audits.last`."""
+        return await Audits(self._database).last()
 
     async def quarantined(self) -> list[dict[str, Any]]:
         return await self._rows("quarantined")
@@ -149,12 +165,17 @@ class Catalog:
         """Send documents through the log again."""
         async with self._database.transaction() as connection:
             await connection.execute(load("log")["touch"], {"documents": list(documents)})
+            await connection.execute(load("expectations")["judge_again"], {"documents": list(documents)})
             await connection.execute(load("log")["notify"], {"news": " "})
+
+    async def cost(self, generation: Generation) -> ViewCost:
+        return await read_cost(self._database, generation)
 
     async def prune(self) -> None:
         """What is kept for a time: lag samples 7 days, resting vectors 30; and room for the history's next weeks."""
         await self._execute("prune_lag_samples")
         await self._execute("prune_embeddings")
+        await self._execute("prune_spending")
         async with self._database.connection() as connection:
             await connection.execute(load("log")["ensure_history"])
 
@@ -245,6 +266,7 @@ def _generation(row: Mapping[str, Any]) -> Generation:
         shards=row["shards"],
         source_ids=tuple(row["source_ids"]),
         indexed=row["indexed"],
+        max_ages=tuple(row["max_ages"]),
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from psycopg.rows import dict_row, tuple_row
 from livedex.errors import DocumentError
 from livedex.faults import Faults
 from livedex.model import Chunk, Document, Generation, TableMapping
+from livedex.rules.deferral import Limits
 from livedex.rules.diff import Recorded
 from livedex.rules.lexical import weighted_words
 from livedex.rules.mapping import render
@@ -30,12 +32,14 @@ from livedex.store.chunk_rows import (
     Outcome,
     Position,
     Size,
+    Spent,
     Vector,
     batch_values,
     chunk_row,
     exchanged_values,
     few_values,
 )
+from livedex.store.cost import Waiters
 from livedex.store.leases import Lease
 from livedex.store.lexicon import Lexicon
 from livedex.store.statements import Statements, load
@@ -72,6 +76,7 @@ class Shard:
         self._sql = STATEMENTS.for_schema(generation.schema)
         self._sharing = {generation.generation}
         self._numbers: list[int] = []
+        self._waiters = Waiters(connection, generation.schema)
 
     @staticmethod
     async def prepare(connection: AsyncConnection[Any]) -> None:
@@ -82,9 +87,35 @@ class Shard:
     async def cursor(self) -> int:
         return int((await self._rows("cursor"))[0]["seq"])
 
-    async def read(self, after: int, *, limit: int, max_bytes: int) -> Batch:
+    async def any_deferred(self, max_ages: Sequence[timedelta | None], said: str) -> bool:
+        """Whether documents wait. Those that are not too old any more, by the ages of the sources, go on. An error of
+        the cursor that begins with `said` is taken back."""
+        await self._waiters.begin(self._values(said=said))
+        await self._waiters.revive(self._values(max_ages=list(max_ages)))
+        return await self._waiters.any(self._values())
+
+    async def read_due(self, after: int, *, limit: int, max_bytes: int, limits: Limits) -> Batch:
+        """Documents behind the cursor whose wait is over, those first that wait longest, and what is searchable of
+        them; in one snapshot."""
+        values = self._values(after=after, limit=limit, bytes=max_bytes, at_once=limits.debounce is None)
+        async with self._connection.transaction():
+            await self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            deferral = await self._waiters.deferral(values)
+            rows = await self._waiters.due(values, limits.due_reasons(deferral))
+            if not rows:
+                return Batch((), {}, {}, after, after, (), Size(0, 0), at_end=False, deferral=deferral)
+            documents = [self._document(*row) for row in rows]
+            found = await self._waiters.found(self._values(documents=[row.document.document for row in documents]))
+            ends = await self._connection.execute(self._sql["log_end"], values)
+            size = Size(*(await ends.fetchall())[0][1:3])
+        searchable = {row[0]: Applied(*row) for row in found.applied}
+        chunks = await self._recorded(documents, searchable, found.recorded)
+        deferral = replace(deferral, standing=found.standing)
+        return Batch(tuple(documents), searchable, chunks, after, after, (), size, at_end=False, deferral=deferral)
+
+    async def read(self, after: int, *, limit: int, max_bytes: int, deferring: bool = False) -> Batch:
         """Up to `limit` documents and `max_bytes` of content after a cursor, at least one if there is any, and what is
-        searchable of them; all in one snapshot and one journey."""
+        searchable of them; all in one snapshot and one journey. `deferring`: with what waits."""
         values = self._values(after=after, limit=limit, bytes=max_bytes)
         connection = self._connection
         async with connection.pipeline(), connection.transaction():
@@ -94,18 +125,21 @@ class Shard:
             await end.execute(self._sql["log_end"], values)
             await applied.execute(self._sql["applied_after"], values)
             await recorded.execute(self._sql["recorded_after"], values)
+            deferral = await self._waiters.deferral(values, of_next=True) if deferring else None
             rows, ends = await read.fetchall(), await end.fetchall()
             searchable = {row[0]: Applied(*row) for row in await applied.fetchall()}
             standing = await recorded.fetchall()
         head, size = int(ends[0][0]), Size(*ends[0][1:3])
         documents = [self._document(*row) for row in rows]
-        chunks = _by_document(documents, standing)
+        chunks = await self._recorded(documents, searchable, standing)
         full = len(rows) == limit or sum(row.content_bytes for row in documents) >= max_bytes
         if full:
             documents = _whole_transactions(documents)
-            return Batch(tuple(documents), searchable, chunks, after, documents[-1].document.seq, (), size)
+            last = documents[-1].document.seq
+            return Batch(tuple(documents), searchable, chunks, after, last, (), size, at_end=False, deferral=deferral)
         positions = tuple(Position(*row[3:]) for row in ends if row[3] is not None)
-        return Batch(tuple(documents), searchable, chunks, after, head, positions, size)
+        at_end = bool(positions)
+        return Batch(tuple(documents), searchable, chunks, after, head, positions, size, at_end, deferral)
 
     async def claim_texts(self, hashes: Sequence[bytes]) -> tuple[set[bytes], dict[bytes, Vector]]:
         """Those of the texts that nobody else is embedding, which are ours until `release_texts`; and the vectors that
@@ -130,22 +164,24 @@ class Shard:
         self._sharing = {int(row["generation"]) for row in rows}
 
     async def rest(self, vectors: Mapping[bytes, Vector]) -> None:
-        """Keep vectors of a batch that is not applied yet."""
-        await self._execute("rest", text_hashes=list(vectors), embeddings=list(vectors.values()))
+        """Keep vectors of a batch that is not applied yet. Raises LeaseLost: a purge must not find them afterwards."""
+        async with self._connection.pipeline(), self._connection.transaction():
+            await self._hold()
+            await self._execute("rest", text_hashes=list(vectors), embeddings=list(vectors.values()))
 
     async def apply(
         self,
         batch: Batch,
         outcomes: Sequence[Outcome],
         vectors: Mapping[bytes, Vector],
-        embedded: int,
+        spent: Spent,
         rested: Sequence[bytes],
     ) -> None:
         """Make a batch searchable and move the cursor, in one transaction. Raises LeaseLost if it is not ours."""
         inserts = [(o.source.document.document, wanted) for o in outcomes for wanted in o.plan.insert]
         await self._reserve(len(inserts))
         rows = [chunk_row(self._numbers.pop(), *insert) for insert in inserts]
-        embeddings = [vectors[row["text_hash"]] for row in rows]
+        embeddings = [vectors.get(row["text_hash"]) for row in rows]
         indexed = await self._indexed(batch.size, outcomes, [row["chunk"] for row in rows])
         few = len(indexed.chunks) <= FEW_CHUNKS
         connection = self._connection
@@ -155,12 +191,14 @@ class Shard:
                 await self._copy(rows, embeddings)
                 await self._copy_terms(indexed)
                 await self._faults.reach("materialize.half_written")
-            values = batch_values(batch, outcomes, indexed, embedded, rested)
+            values = batch_values(batch, outcomes, indexed, spent, rested)
             if few:
                 values |= few_values(rows, embeddings, indexed)
             async with connection.pipeline():
                 if few:
                     await self._hold()
+                if batch.deferral is not None:
+                    await self._waiters.note(self._values(), outcomes)
                 await self._execute("apply", **{**NOTHING, **values})
             await self._faults.reach("materialize.before_commit")
         await self._faults.reach("materialize.after_commit")
@@ -178,7 +216,7 @@ class Shard:
         lease = self._lease
         await self._execute("hold", resource=lease.resource, epoch=lease.epoch, seconds=lease.seconds)
 
-    async def _copy(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector]) -> None:
+    async def _copy(self, rows: Sequence[Mapping[str, Any]], embeddings: Sequence[Vector | None]) -> None:
         cursor = self._connection.cursor()
         async with cursor.copy(self._sql["copy_chunks"]) as copy:
             copy.set_types(
@@ -189,7 +227,8 @@ class Shard:
         async with cursor.copy(self._sql["copy_vectors"]) as copy:
             copy.set_types(["int8", "int8", "halfvec"])
             for row, embedding in zip(rows, embeddings, strict=True):
-                await copy.write_row((row["chunk"], row["document"], embedding))
+                if embedding is not None:
+                    await copy.write_row((row["chunk"], row["document"], embedding))
 
     async def _copy_terms(self, indexed: Indexed) -> None:
         # What is written anew goes first: its row is in the way.
@@ -247,10 +286,12 @@ class Shard:
         captured_at: datetime,
         raw: Mapping[str, Any] | None,
         quarantined: bool,
+        dated: datetime | None,
     ) -> LogDocument:
         """A row of `read_after`."""
         source, mapping = self._mappings[source_id]
-        content, media_type = ("", "") if raw is None else _content(mapping[collection], raw)
+        # What capture refused says nothing, whatever its columns hold.
+        content, media_type = ("", "") if raw is None or not content_bytes else _content(mapping[collection], raw)
         value = Document(
             document=document,
             source=source,
@@ -266,7 +307,15 @@ class Shard:
             captured_at=captured_at,
             media_type=media_type,
         )
-        return LogDocument(value, source_id, commit_seq, bytes(content_hash), content_bytes, quarantined)
+        return LogDocument(value, source_id, commit_seq, bytes(content_hash), content_bytes, quarantined, dated)
+
+    async def _recorded(
+        self, documents: Sequence[LogDocument], applied: Mapping[int, Applied], rows: Sequence[tuple[Any, ...]]
+    ) -> dict[int, list[Recorded]]:
+        """Chunks by document. Only we write them, so which of them have vectors may be asked afterwards."""
+        partly = [document for document, row in applied.items() if row.lexical_only]
+        embedded = await self._waiters.embedded(self._values(documents=partly)) if partly else set()
+        return _by_document(documents, rows, lambda document, chunk: document not in partly or chunk in embedded)
 
     async def _execute(self, name: str, **values: Any) -> None:
         await self._connection.execute(self._sql[name], self._values(**values))
@@ -297,13 +346,16 @@ def _content(mapping: TableMapping, raw: Mapping[str, Any]) -> tuple[str, str]:
     return rendered.content, rendered.media_type
 
 
-def _by_document(documents: Sequence[LogDocument], rows: Sequence[tuple[Any, ...]]) -> dict[int, list[Recorded]]:
+def _by_document(
+    documents: Sequence[LogDocument], rows: Sequence[tuple[Any, ...]], has_vector: Callable[[int, int], bool]
+) -> dict[int, list[Recorded]]:
     chunks: dict[int, list[Recorded]] = {row.document.document: [] for row in documents}
     for document, chunk, text_hash, shown_hash, terms_hash, index, start, end, headings, section_type in rows:
         # The byte limit of a batch may have left out a document whose chunks were read.
         if document in chunks:
             hashes = bytes(text_hash), bytes(shown_hash), bytes(terms_hash)
-            chunks[document].append(Recorded(chunk, *hashes, index, start, end, tuple(headings), section_type))
+            place = (chunk, *hashes, index, start, end, tuple(headings), section_type)
+            chunks[document].append(Recorded(*place, has_vector(document, chunk)))
     return chunks
 
 

@@ -11,9 +11,10 @@ the source sends again what followed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from psycopg.types.json import Jsonb
 from livedex.faults import Faults
 from livedex.model import Change, Op
 from livedex.rules.folding import Folded, destinations, fold
+from livedex.store.brake import Brake, Lost
 from livedex.store.entries import (
     SLOTS,
     Entry,
@@ -35,7 +37,10 @@ from livedex.store.entries import (
     key_hash,
     resolve,
 )
+from livedex.store.expectations import Crowd, Page, judged, living, note_judged
+from livedex.store.forgotten import Forgotten
 from livedex.store.leases import Lease
+from livedex.store.schema_changes import see_columns
 from livedex.store.statements import load
 
 SQL = load("log")
@@ -90,6 +95,8 @@ class Log:
         lease: Lease,
         faults: Faults,
         committed: Callable[[Collection[int]], None],
+        brake: Brake | None = None,
+        forgotten: Forgotten | None = None,
     ) -> None:
         self._connection = connection
         self._source = source
@@ -98,6 +105,9 @@ class Log:
         self._faults = faults
         self._committed = committed
         self._staged = 0
+        self.forgotten = forgotten or Forgotten(connection, source.source_id)
+        self._crowd = Crowd(connection, source)
+        self._brake = brake
 
     @staticmethod
     async def prepare(connection: AsyncConnection[Any]) -> None:
@@ -112,42 +122,56 @@ class Log:
 
     async def append(self, changes: Sequence[Change], epoch: int, position: str, time: datetime) -> Appended:
         """Write whole source transactions and the position after them, in one transaction of the store."""
+        changes = await self.forgotten.pass_over(changes)
         folded = await self._fold(changes)
         resolved = await self._resolve(folded)
         async with self._commit({row["slot"] for row in resolved.rows}):
-            await self._write(folded, resolved, epoch)
+            await self._check(await self._write(folded, resolved, epoch))
             await self._execute("advance", position=position, time=time)
         return _appended(changes, resolved)
 
     async def append_snapshot(self, changes: Sequence[Change], epoch: int) -> Appended:
         """Write rows of a snapshot. They move no position: a snapshot counts when it is finished."""
+        changes = await self.forgotten.pass_over(changes)
         folded = await self._fold(changes)
         resolved = await self._resolve(folded)
-        async with self._commit():
-            await self._write(folded, resolved, epoch)
+        async with self._commit(advances=False):
+            await self._check(await self._write(folded, resolved, epoch))
             await self._execute("alive")
         return _appended(changes, resolved)
 
     async def begin_snapshot(self) -> int:
         """Open a new epoch, in which every document must be seen again. Returns it."""
-        async with self._commit():
+        async with self._commit(advances=False):
             opened = await self._row("begin_epoch")
         return int(opened["epoch"])
 
-    async def finish_snapshot(self, tables: Sequence[str], epoch: int, position: str, time: datetime) -> int:
+    async def finish_snapshot(
+        self, tables: Sequence[str], epoch: int, position: str, time: datetime, clock: datetime | None = None
+    ) -> int:
         """Remove what the snapshot did not see, and store its position. Returns the number of documents removed."""
         async with self._commit():
-            gone = await self._tombstone(tables, [], epoch, Op.DELETE, position, None)
+            lost = await self._tombstone(tables, [], epoch, Op.DELETE, position, None)
+            await self._check(lost)
+            if epoch == 1 or not self._crowd.is_limited:
+                await note_judged(self._connection, self._source, self._partition)  # every row was read
+            await self._note_clock(clock)
             await self._execute("advance", position=position, time=time)
-        return gone
+        return lost.deletes
 
-    async def heartbeat(self, position: str, time: datetime) -> None:
-        """Nothing happened up to here."""
+    async def heartbeat(self, position: str, time: datetime, clock: datetime | None = None) -> None:
+        """Nothing happened up to here. `clock` is what the source's clock shows now, where that is known."""
         async with self._commit():
+            await self._note_clock(clock)
             await self._execute("advance", position=position, time=time)
+
+    async def _note_clock(self, clock: datetime | None) -> None:
+        if clock is not None:
+            await self._execute("note_clock", clock=clock)
 
     async def stage(self, changes: Sequence[Change]) -> None:
         """Keep a part of a large transaction aside until `append_staged`."""
+        changes = await self.forgotten.pass_over(changes)
         async with self._connection.transaction():
             if self._staged == 0:
                 await self._execute("unstage")
@@ -163,14 +187,15 @@ class Log:
         facts = await self._row("staged_facts")
         # Rows that swap keys must be followed together; without such moves each part stands for itself.
         part = int(facts["count"]) if facts["moves_keys"] else STAGED_PART
-        written = 0
+        written, lost = 0, Lost()
         async with self._commit():
             base = int((await self._row("lock_head"))["seq"])
             async for changes in self._parts(part):
                 folded = await self._fold(changes)
                 resolved = await self._resolve(folded)
-                await self._write(folded, resolved, epoch)
+                lost += await self._write(folded, resolved, epoch)
                 written += len(resolved.rows)
+            await self._check(lost)
             await self._execute("commit_together", after=base)
             await self._execute("unstage")
             await self._execute("advance", position=position, time=time)
@@ -183,6 +208,11 @@ class Log:
             yield [change_from_json(row["change"]) for row in rows]
             after = rows[-1]["ordinal"]
 
+    async def _check(self, lost: Lost) -> None:
+        """Ask the brake about the transaction that is open."""
+        if self._brake is not None:
+            await self._brake.check(lost)
+
     async def _fold(self, changes: Sequence[Change]) -> Folded:
         places = {key_hash(place): place for place in destinations(changes)}
         if not places:
@@ -190,8 +220,51 @@ class Log:
         standing = {entry.key_hash for entry in await self._entries(list(places), []) if not entry.deleted}
         return fold(changes, vacant={place for hashed, place in places.items() if hashed not in standing})
 
+    async def see_columns(self, table: str, columns: Mapping[str, str], *, is_read_anew: bool) -> None:
+        """Note which columns a table has. Raises SchemaChanged: see `store/schema_changes.py`."""
+        await see_columns(self._connection, self._source, table, columns, is_read_anew=is_read_anew)
+
+    async def judge_again(self, epoch: int) -> None:
+        """Where something else is expected than the log was judged by, find out what of it is as it should be now."""
+        before = await judged(self._connection, self._source, self._partition)
+        if before == self._source.expected:
+            return
+        await self._crowd.clear()
+        lost = Lost()
+        async for page in living(self._connection, self._source):
+            lost += Lost.of(await asyncio.to_thread(resolve, Folded({}, page.effects), self._source, page.entries))
+        await self._check(lost)
+        async for page in living(self._connection, self._source):
+            await self._judge_page(page, epoch)
+        await note_judged(self._connection, self._source, self._partition)
+
+    async def _judge_page(self, page: Page, epoch: int) -> None:
+        nothing = Folded({}, ())
+        resolved = await asyncio.to_thread(resolve, Folded({}, page.effects), self._source, page.entries)
+        await self._crowd.judge(resolved)
+        if resolved.rows:
+            async with self._commit({row["slot"] for row in resolved.rows}, advances=False):
+                await self._write(nothing, replace(resolved, seen=[]), epoch)
+        if not self._crowd.is_limited:
+            return
+        standing = Resolved()
+        crowded = await self._crowd.judge(standing, page.candidates(resolved, self._source))
+        others = page.only(crowded)
+        refused = resolve(Folded({}, others.effects), self._source, others.entries)
+        for index, row in enumerate(refused.rows):
+            refused.refuse(index, crowded[row["document"]])
+        async with self._commit({row["slot"] for row in refused.rows}, advances=False):
+            await self._write(nothing, refused, epoch)
+            await self._crowd.settle(standing, [])
+
     async def _resolve(self, folded: Folded) -> Resolved:
-        return resolve(folded, self._source, await self._entries(*hashes(folded)))
+        entries = await self._entries(*hashes(folded))
+        if not self._source.expects:
+            return resolve(folded, self._source, entries)
+        # Reading every text to its end takes a while.
+        resolved = await asyncio.to_thread(resolve, folded, self._source, entries)
+        await self._crowd.judge(resolved)
+        return resolved
 
     async def _entries(self, keys: Sequence[bytes], with_raw: Sequence[bytes]) -> list[Entry]:
         cursor = await self._connection.execute(
@@ -199,28 +272,40 @@ class Log:
         )
         return [Entry(*row) for row in await cursor.fetchall()]
 
-    async def _write(self, folded: Folded, resolved: Resolved, epoch: int) -> None:
+    async def _write(self, folded: Folded, resolved: Resolved, epoch: int) -> Lost:
+        lost = Lost.of(resolved)
         for table, change in folded.truncated.items():
-            await self._tombstone(
+            lost += await self._tombstone(
                 [table], resolved.survivors, EVERY_EPOCH, Op.TRUNCATE, change.position, change.time
             )  # fmt: skip
         if resolved.rows:
             values = {"rows": Jsonb(resolved.rows), "count": len(resolved.rows), "epoch": epoch}
-            if resolved.refusals:
-                await self._quarantine(resolved, await self._rows("write", **values))
+            if resolved.refusals or self._crowd.is_limited:
+                written = await self._rows("write", **values)
+                await self._quarantine(resolved, written)
+                await self._crowd.settle(resolved, written)
             else:
                 await self._execute("write", **values)
         if resolved.seen:
             await self._execute("see", documents=resolved.seen, epoch=epoch)
         if resolved.mended:
             await self._execute("accept", documents=resolved.mended)
+        if resolved.released:
+            await self._execute("release", documents=resolved.released)
+        return lost
 
     async def _quarantine(self, resolved: Resolved, written: Sequence[Mapping[str, Any]]) -> None:
         refused = [
-            {"document": written[n]["document"], "reason": reason, "version": resolved.rows[n]["version"]}
+            {
+                "document": written[n]["document"],
+                "stage": "expect" if n in resolved.unexpected else "map",
+                "reason": reason,
+                "version": resolved.rows[n]["version"],
+            }
             for n, reason in resolved.refusals.items()
         ]
-        await self._execute("refuse", rows=Jsonb(refused))
+        if refused:
+            await self._execute("refuse", rows=Jsonb(refused))
 
     async def _tombstone(
         self,
@@ -230,7 +315,7 @@ class Log:
         op: Op,
         position: str | None,
         time: datetime | None,
-    ) -> int:
+    ) -> Lost:
         row = await self._row(
             "tombstone",
             survivors=list(survivors),
@@ -241,18 +326,21 @@ class Log:
             position=position,
             time=time,
         )
-        return int(row["gone"])
+        return Lost(int(row["gone"]), examples=tuple(row["examples"] or ()))
 
     @asynccontextmanager
-    async def _commit(self, slots: Collection[int] = ALL_SLOTS) -> AsyncIterator[None]:
+    async def _commit(self, slots: Collection[int] = ALL_SLOTS, *, advances: bool = True) -> AsyncIterator[None]:
         """One transaction that only the lease holder completes, sent in one go; readers of the log are told."""
         lease = self._lease
         async with self._connection.pipeline(), self._connection.transaction():
             await self._execute("hold", resource=lease.resource, epoch=lease.epoch, seconds=lease.seconds)
             yield
+            await self.forgotten.follow()
             await self._execute("notify", news=News(lease.owner, frozenset(slots)).written)
             await self._faults.reach("capture.before_commit")
         self._committed(slots)
+        if self._brake is not None:
+            await self._brake.passed(advanced=advances)
         await self._faults.reach("capture.after_commit")
 
     async def _execute(self, name: str, **values: Any) -> None:

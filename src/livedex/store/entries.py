@@ -11,7 +11,9 @@ from typing import Any
 
 from livedex.errors import DocumentError
 from livedex.model import Change, Op, TableMapping
-from livedex.rules.folding import Effect, Folded, Place
+from livedex.rules.brake import Limits, has_shrunk
+from livedex.rules.expectations import Expectations, Likely, unmet
+from livedex.rules.folding import Effect, Folded, Passing, Place
 from livedex.rules.mapping import Rendered, render
 
 SLOTS = 1024
@@ -23,11 +25,25 @@ NO_TENANT = ""
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source as the catalog knows it."""
+    """A source as the catalog knows it; for who follows it, with what is expected of its tables, and from when on its
+    losses need a person's word. `likely` tells languages, where one is expected."""
 
     source_id: int
     name: str
     mapping: Mapping[str, TableMapping]
+    expects: Mapping[str, Expectations] = field(default_factory=dict)
+    likely: Likely | None = None
+    brake: Limits | None = None
+
+    @property
+    def expected(self) -> str:
+        """Names what is expected; empty when nothing is."""
+        return _digest(repr(sorted(self.expects.items()))).hex() if self.expects else ""
+
+    def unmet(self, table: str, raw: Mapping[str, Any], rendered: Rendered) -> str | None:
+        """Why a row is not as expected."""
+        expected = self.expects.get(table)
+        return None if expected is None else unmet(expected, table, raw, rendered, self.likely)
 
     def document_id(self, place: Place) -> str:
         """What a user would write: the key, with the table in front only where the source has several."""
@@ -38,7 +54,7 @@ class SourceRow:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What the log holds for one key. `raw` is read only where a change left columns out; `refused`: it could not be
-    mapped."""
+    mapped; `expired`: a tombstone whose row still stands in the source, as `raw_hash` says, and is too old."""
 
     document: int
     key_hash: bytes
@@ -47,6 +63,8 @@ class Entry:
     raw_hash: bytes
     refused: bool
     raw: Mapping[str, Any] | None
+    expired: bool = False
+    content_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -55,7 +73,10 @@ class Resolved:
 
     `rows` are written; `refusals` says of some of them, by index, why they could not be mapped; `mended` are documents
     that could not be mapped before; `seen` are documents that stay as they are; `survivors` are those that a truncate
-    of their table in the same batch leaves alive.
+    of their table in the same batch leaves alive; `released` had expired, and are now gone from the source too.
+    `unexpected` are those refusals that are a matter of expectations. `gone`, `shrunk` and `revived` are documents that
+    are lost, that lose most of what they say, and that come back. `fingerprints` are those of rows, by index, `settled`
+    those of documents that stay as they are.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -63,6 +84,22 @@ class Resolved:
     mended: list[int] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
     survivors: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    unexpected: set[int] = field(default_factory=set)
+    gone: list[int] = field(default_factory=list)
+    shrunk: list[int] = field(default_factory=list)
+    revived: list[int] = field(default_factory=list)
+    fingerprints: dict[int, int] = field(default_factory=dict)
+    settled: dict[int, int] = field(default_factory=dict)
+
+    def refuse(self, index: int, reason: str) -> None:
+        """Find a row other than expected, after all."""
+        row = self.rows[index]
+        self.rows[index] = {**row, **_shown(HIDDEN), "raw_hash": _hex(_digest([row["raw_hash"], reason]))}
+        self.refusals[index] = reason
+        self.unexpected.add(index)
+        if row["document"] in self.mended:
+            self.mended.remove(row["document"])
 
 
 def key_text(place: Place) -> str:
@@ -77,7 +114,11 @@ def key_hash(place: Place) -> bytes:
 def hashes(folded: Folded) -> tuple[list[bytes], list[bytes]]:
     """Keys to look up, and those of them whose stored columns are needed too."""
     places = {place for effect in folded.effects for place in (effect.origin, effect.place) if place is not None}
-    partial = {effect.origin for effect in folded.effects if effect.unchanged and effect.origin is not None}
+    partial = {
+        effect.origin
+        for effect in folded.effects
+        if effect.origin is not None and (effect.unchanged or any(state.unchanged for state in effect.passed))
+    }
     return [key_hash(place) for place in places], [key_hash(place) for place in partial]
 
 
@@ -91,6 +132,8 @@ def resolve(folded: Folded, source: SourceRow, entries: Sequence[Entry]) -> Reso
     order = {id(effect): number for number, effect in enumerate(folded.effects)}
     for effect, entry in sorted(standing + going, key=lambda pair: order[id(pair[0])]):
         _resolve_one(resolved, effect, entry, source)
+    left = {effect.origin for effect in folded.effects if effect.origin is not None and effect.origin != effect.place}
+    resolved.released += [entry.document for place in left if (entry := finder.expired_at(place)) is not None]
     _number(resolved.rows)
     return resolved
 
@@ -100,15 +143,22 @@ def _resolve_one(resolved: Resolved, effect: Effect, entry: Entry | None, source
         if entry is not None and not entry.deleted:
             assert effect.origin is not None
             resolved.rows.append(_tombstone(effect, effect.origin, entry, source))
+            resolved.gone.append(entry.document)
             if entry.refused:
                 resolved.mended.append(entry.document)
         return
-    row, refusal = _live(effect, effect.place, entry, source)
-    if entry is not None and not entry.deleted:
+    row, refusal, is_unexpected = _live(effect, effect.place, entry, source)
+    if entry is not None and (entry.expired or not entry.deleted):
         resolved.survivors.append(entry.document)
         if entry.raw_hash.hex() == row["raw_hash"][2:] and entry.key_hash.hex() == row["key_hash"][2:]:
             resolved.seen.append(entry.document)
             return
+    if entry is not None and entry.deleted:
+        resolved.revived.append(entry.document)
+    elif entry is not None and has_shrunk(entry.content_bytes, row["content_bytes"]):
+        resolved.shrunk.append(entry.document)
+    if is_unexpected:
+        resolved.unexpected.add(len(resolved.rows))
     if refusal is not None:
         resolved.refusals[len(resolved.rows)] = refusal
     elif entry is not None and entry.refused:
@@ -134,36 +184,55 @@ class _Finder:
         wanted = key_hash(effect.place)
         return self._live.pop(wanted, None) or self._dead.pop(wanted, None)
 
+    def expired_at(self, place: Place) -> Entry | None:
+        """What is left of a row that grew too old, unless another has come back in its place."""
+        entry = self._dead.get(key_hash(place))
+        return entry if entry is not None and entry.expired else None
 
-def _live(effect: Effect, place: Place, entry: Entry | None, source: SourceRow) -> tuple[dict[str, Any], str | None]:
+
+HIDDEN = Rendered(title="", content="", metadata={}, tenant=None, acl=(), version=None, updated_at=None)
+"""What a document says that was refused: nothing, to nobody."""
+
+
+def _live(
+    effect: Effect, place: Place, entry: Entry | None, source: SourceRow
+) -> tuple[dict[str, Any], str | None, bool]:
+    """A row, why it is refused, and whether that is because something else is expected."""
     mapping = source.mapping[place[0]]
     raw = dict(effect.columns)
     if effect.unchanged and entry is not None and entry.raw is not None:
         raw |= {name: entry.raw.get(name) for name in effect.unchanged}
     refusal = effect.refused
+    unexpected = None
     try:
         rendered = render(mapping, raw)
+        unexpected = source.unmet(place[0], raw, rendered)
     except DocumentError as error:
         refusal = refusal or str(error)
-        rendered = Rendered(title="", content="", metadata={}, tenant=None, acl=(), version=None, updated_at=None)
-    # Whatever a chunker sees. What has no media type is hashed as it was before there were any.
-    content_hash = _digest([rendered.title, rendered.content, *filter(None, [rendered.media_type])])
+        rendered = HIDDEN
+    refusals = list(filter(None, [effect.refused, unexpected]))
     row = _row(effect, place, entry, source) | {
         "deleted": False,
+        **_shown(HIDDEN if unexpected else rendered),
+        "version": version_of(rendered),
+        "raw_hash": _hex(_digest([raw, _mapping_json(mapping), place, source.document_id(place), *refusals])),
+        "raw": raw,
+    }
+    return row, refusal or unexpected, refusal is None and unexpected is not None
+
+
+def _shown(rendered: Rendered) -> dict[str, Any]:
+    # Whatever a chunker sees. What has no media type is hashed as it was before there were any.
+    content_hash = _digest([rendered.title, rendered.content, *filter(None, [rendered.media_type])])
+    return {
         "tenant": rendered.tenant or NO_TENANT,
         "acl": [EVERYONE] if rendered.acl is None else list(rendered.acl),
         "title": rendered.title,
         "metadata": dict(rendered.metadata),
         "updated_at": None if rendered.updated_at is None else rendered.updated_at.isoformat(),
-        "version": rendered.version or _digest([rendered.title, rendered.content, dict(rendered.metadata)]).hex(),
-        "raw_hash": _hex(
-            _digest([raw, _mapping_json(mapping), place, source.document_id(place), *filter(None, [effect.refused])])
-        ),
         "content_hash": _hex(content_hash),
         "content_bytes": len(rendered.content.encode("utf-8", "surrogatepass")),
-        "raw": raw,
     }
-    return row, refusal
 
 
 def _tombstone(effect: Effect, place: Place, entry: Entry, source: SourceRow) -> dict[str, Any]:
@@ -182,6 +251,39 @@ def _tombstone(effect: Effect, place: Place, entry: Entry, source: SourceRow) ->
     }
 
 
+def _passed(effect: Effect, entry: Entry | None, source: SourceRow) -> list[dict[str, Any]]:
+    """For the history: states that later ones of the same changes replaced. One that altered nothing is none."""
+    known = {} if entry is None or entry.raw is None else entry.raw
+    states: list[tuple[Passing, dict[str, Any]]] = []
+    for state in effect.passed:
+        raw = {**state.columns, **{name: known.get(name) for name in state.unchanged}}
+        if not states or (state.op, state.place, raw) != (states[-1][0].op, states[-1][0].place, states[-1][1]):
+            states.append((state, raw))
+    return [
+        {
+            "before": before,
+            "op": state.op.value,
+            "key_hash": _hex(key_hash(state.place)),
+            "version": "" if state.op is Op.DELETE else _version(source.mapping[state.place[0]], raw),
+            "source_position": state.position,
+            "source_time": None if state.time is None else state.time.isoformat(),
+        }
+        for before, (state, raw) in zip(range(len(states), 0, -1), states, strict=True)
+    ]
+
+
+def _version(mapping: TableMapping, raw: Mapping[str, Any]) -> str:
+    """What `_live` would call it; empty where it could not be read."""
+    try:
+        return version_of(render(mapping, raw))
+    except DocumentError:
+        return ""
+
+
+def version_of(rendered: Rendered) -> str:
+    return rendered.version or _digest([rendered.title, rendered.content, dict(rendered.metadata)]).hex()
+
+
 def _row(effect: Effect, place: Place, entry: Entry | None, source: SourceRow) -> dict[str, Any]:
     hashed = key_hash(place)
     op = Op.CREATE if entry is None and effect.op is Op.UPDATE else effect.op
@@ -196,6 +298,7 @@ def _row(effect: Effect, place: Place, entry: Entry | None, source: SourceRow) -
         "source_position": effect.position,
         "source_time": None if effect.time is None else effect.time.isoformat(),
         "transaction": effect.transaction,
+        **({"passed": _passed(effect, entry, source)} if effect.passed else {}),
     }
 
 

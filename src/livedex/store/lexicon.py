@@ -39,6 +39,10 @@ class Lexicon:
         self.dictionary = dictionary
         self._known = Known({}, {})
 
+    def forget(self) -> None:
+        """Know nothing any more; whoever holds what was known keeps it until done."""
+        self._known = Known({}, {})
+
     def recall(self, words: Sequence[str]) -> Known | None:
         """What is known, if that covers these words."""
         known = self._known

@@ -43,11 +43,13 @@ _SCORES = {Fusion.ZSCORE: "by_deviations", Fusion.RRF: "by_ranks"}
 @dataclass(frozen=True, slots=True)
 class Found:
     """Rows of the statement `hits`, and how fresh the generation was in the snapshot they were read in.
-    Not `complete`: the vector index proposed fewer than were asked for."""
+    Not `complete`: the vector index proposed fewer than were asked for. `lexical_only`: so many documents, up to 1000,
+    are found by words alone."""
 
     rows: tuple[Mapping[str, Any], ...]
     complete: bool
     marks: Marks
+    lexical_only: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class _Shape:
     limit: int
     top_k: int
     looked_up: int
+    counts_chunks: bool
+    expires: bool
 
 
 async def terms_of(database: Database, lexicon: Lexicon, text: str) -> Asked:
@@ -95,11 +99,13 @@ async def find(
     fusion: Fusion,
     exact: bool,
     looked_up: int = LOOKED_UP,
+    counts_chunks: bool = False,
 ) -> Found:
     """The best visible chunks, at most `query.top_k`, in one journey and one snapshot.
 
     `vector` is None for a lexical search, `asked` empty for a dense one. `looked_up` bounds how many chunks the text
     index proposes before it is known whether they suffice; it changes the time, not the result.
+    `counts_chunks`: say of each hit whether all chunks of its document are there.
     """
     mode = query.mode if query.mode is not Mode.HYBRID or asked.numbers else Mode.DENSE
     limit = max(CANDIDATES, query.top_k)
@@ -107,7 +113,8 @@ async def find(
     near = "exact" if exact else "near_or_exact" if narrows else "near"
     dimensions = generation.recipe.model.dimensions
     filters = tuple(sorted(query.filters))
-    shape = _Shape(generation.schema, dimensions, mode, fusion, near, filters, limit, query.top_k, looked_up)
+    texts = (generation.schema, dimensions, mode, fusion, near, filters)
+    shape = _Shape(*texts, limit, query.top_k, looked_up, counts_chunks, generation.expires)
     values = _values(generation, query, vector, asked, exact=exact)
     async with database.connection() as connection:
         if limit == CANDIDATES and near != "near_or_exact":
@@ -120,7 +127,7 @@ async def find(
                 rows = await _rows(connection, _statement(shape), values)
     hits = tuple(row for row in rows if row["chunk"] is not None)
     complete = exact or mode is Mode.LEXICAL or rows[0]["few"] or rows[0]["near"] >= query.top_k
-    return Found(hits, complete, Marks.of_json(json.loads(rows[0]["marks"])))
+    return Found(hits, complete, Marks.of_json(json.loads(rows[0]["marks"])), rows[0]["lexical_only"])
 
 
 def _narrows(query: Query) -> bool:
@@ -145,7 +152,7 @@ def _statement(shape: _Shape) -> str:
         rrf_k=RRF_K,
         top_k=shape.top_k,
     )
-    visible = filled["visible"]
+    visible = filled["visible"] + ("\n" + filled["not_expired"] if shape.expires else "")
     for number, name in enumerate(shape.filters):
         # The name stands in the statement, so that an index on it serves; a percent sign in it is no placeholder.
         literal = sql.SQL(sql.Literal(name).as_string(None).replace("%", "%%"))
@@ -163,6 +170,8 @@ def _statement(shape: _Shape) -> str:
         "distance": filled["no_distance" if shape.mode is Mode.LEXICAL else "distance"],
         "score": filled[score],
         "near": filled["near"],
+        "stale_since": filled["stale_since"],
+        "complete": filled["complete" if shape.counts_chunks else "not_counted"],
         "marks": CATALOG["marks"],
         "visible": visible,
     }
@@ -189,6 +198,7 @@ def _values(
         "accepted": Jsonb({name: list(accepted) for name, accepted in query.filters.items()}),
         "narrows": _narrows(query),
         "everything": exact,
+        "max_ages": list(generation.max_ages) if generation.expires else None,
     }
     for number, name in enumerate(sorted(query.filters)):
         accepted = list(query.filters[name])

@@ -126,7 +126,7 @@ def _statements(generation: Generation, schema: str, metadata: Sequence[str]) ->
     )
     comments = COLUMNS | {column: f"The document's current {key}, as text." for key, column in columns.items()}
     return [
-        _fill("create_view", metadata=extra, **names),
+        _fill("create_view", metadata=extra, current=_current(generation), **names),
         _fill("create_search", **names),
         _fill("comment_view", comment=sql.Literal(_view_comment(generation, schema)), **names),
         _fill("comment_search", comment=sql.Literal(_search_comment(generation, schema)), **names),
@@ -137,6 +137,18 @@ def _statements(generation: Generation, schema: str, metadata: Sequence[str]) ->
     ]
 
 
+def _current(generation: Generation) -> sql.Composable:
+    ages = [
+        sql.SQL(SQL["age"]).format(
+            source_id=sql.Literal(source_id), age=sql.Literal(f"{age.total_seconds():.3f} seconds")
+        )
+        for source_id, age in zip(generation.source_ids, generation.max_ages, strict=True)
+        if age is not None
+    ]
+    condition = sql.SQL("\n  ") + sql.SQL(SQL["current"]).format(ages=sql.SQL(" ").join(ages))
+    return condition if ages else sql.SQL("")
+
+
 def _fill(name: str, **values: sql.Composable) -> str:
     return sql.SQL(SQL[name]).format(**values).as_string(None)
 
@@ -145,7 +157,8 @@ def _view_comment(generation: Generation, schema: str) -> str:
     return (
         f"Chunks of documents with their embeddings, kept up to date by livedex. To search, call "
         f"{schema}.{generation.view}_search(query, model, k), which checks that the query vector was made by the "
-        f"same model; this relation cannot know that. Read embedding_model for the model's name."
+        f"same model; this relation cannot know that. Read embedding_model for the model's name. A contract of the "
+        f"view is enforced in searches through livedex, not here."
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -239,12 +240,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the endpoint sends. A `body` that is no bytes goes out as JSON. With `stalls` the last byte never comes."""
+    """What the endpoint sends. A `body` that is no bytes goes out as JSON. With `stalls` the last byte never comes; one
+    that `hangs_up` closes the connection instead."""
 
     body: Any = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     stalls: bool = False
+    hangs_up: bool = False
 
 
 def hashed_embeddings(request: Request, dimensions: int = 384) -> Response:
@@ -254,6 +257,14 @@ def hashed_embeddings(request: Request, dimensions: int = 384) -> Response:
         {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors.tolist())
     ]
     return Response({"object": "list", "model": request.body["model"], "data": rows})
+
+
+class _Server(ThreadingHTTPServer):
+    """Says nothing about clients that went away in the middle, which tests let happen."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class EmbeddingEndpoint:
@@ -266,7 +277,7 @@ class EmbeddingEndpoint:
         self.respond = respond
         self.requests: list[Request] = []
         self.closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -293,13 +304,19 @@ class EmbeddingEndpoint:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                posted = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                posted = self.rfile.read(length)
+                if len(posted) < length:
+                    raise ConnectionAbortedError("The client went away while it was sending.")
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 request = Request(self.path, headers, json.loads(posted))
                 endpoint.requests.append(request)
                 self._send(endpoint.respond(request))
 
             def _send(self, response: Response) -> None:
+                if response.hangs_up:
+                    self.close_connection = True
+                    return
                 body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
                 self.send_response(response.status)
                 for name, value in {"Content-Type": "application/json", **response.headers}.items():

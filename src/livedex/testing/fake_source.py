@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from livedex.errors import PositionLost, SourceError, SourceUnavailable
+from livedex.digests import digest_of, key_text, range_of
+from livedex.errors import PositionLost, SourceError, SourceUnavailable, TokenRefused
 from livedex.model import Change, Op
-from livedex.ports import Changes, Heartbeat, SnapshotFinished, SnapshotRows, SnapshotStarted, SourceEvent
+from livedex.ports import Changes, Compared, Heartbeat, SnapshotFinished, SnapshotRows, SnapshotStarted, SourceEvent
 
 PARTITION = "main"
 
@@ -86,6 +88,39 @@ class FakeDatabase:
             self.rows[change.table, change.key] = Change(Op.READ, change.table, change.key, columns)
 
 
+class FakeLook:
+    """The rows of a `FakeDatabase` at one moment. Implements `livedex.ports.Look`."""
+
+    settled = True
+
+    def __init__(self, rows: Mapping[Row, Change], position: str) -> None:
+        self._rows = {key_text(*row): change for row, change in rows.items()}
+        self._position = position
+        self.received_bytes = 0
+
+    async def compare(self, table: str) -> Compared:
+        ranges: dict[int, tuple[int, int]] = {}
+        for key, digest in self._digests(table).items():
+            rows, together = ranges.get(range_of(key), (0, 0))
+            ranges[range_of(key)] = (rows + 1, together ^ digest)
+        return Compared(tuple(sorted({name for change in self._of(table).values() for name in change.columns})), ranges)
+
+    async def digests(self, table: str, ranges: Collection[int]) -> Mapping[str, int]:
+        return {key: digest for key, digest in self._digests(table).items() if range_of(key) in ranges}
+
+    async def rows(self, table: str, keys: Collection[str]) -> Sequence[Change]:
+        return [change for key, change in self._of(table).items() if key in keys]
+
+    async def position(self) -> str:
+        return self._position
+
+    def _of(self, table: str) -> dict[str, Change]:
+        return {key: change for key, change in self._rows.items() if change.table == table}
+
+    def _digests(self, table: str) -> dict[str, int]:
+        return {key: digest_of(key, change.columns, change.columns) for key, change in self._of(table).items()}
+
+
 class FakeSource:
     """One reader of a `FakeDatabase`. Implements `livedex.ports.Source`."""
 
@@ -118,6 +153,15 @@ class FakeSource:
     def reached(self, position: str | None, target: str) -> bool:
         return position is not None and number_of(position) >= number_of(target)
 
+    @asynccontextmanager
+    async def look(self, *, patience_seconds: float) -> AsyncIterator[FakeLook]:
+        yield FakeLook(dict(self._database.rows), position_of(self._database.end))
+
+    async def locate(self, token: str, near: str | None) -> str | None:
+        if not re.fullmatch(r"fake:\d{1,18}", token):
+            raise TokenRefused(f'"{token}" is no position of this source.')
+        return token
+
     async def close(self) -> None:
         return None
 
@@ -128,7 +172,7 @@ class FakeSource:
             yield SnapshotStarted(self._database.tables)
             for start in range(0, len(rows), self._batch_changes or len(rows) or 1):
                 yield SnapshotRows(rows[start : start + (self._batch_changes or len(rows))])
-            yield SnapshotFinished(position_of(number), time)
+            yield SnapshotFinished(position_of(number), time, self._database.now())
         else:
             number = number_of(resume)
             if number < self._database.acknowledged:
@@ -140,7 +184,7 @@ class FakeSource:
                         yield part
                     number += 1
             else:
-                yield Heartbeat(position_of(number), self._database.now())
+                yield Heartbeat(position_of(number), now := self._database.now(), now)
 
     def _parts(self, transaction: Changes) -> Iterator[Changes]:
         size = self._batch_changes or len(transaction.changes) or 1

@@ -13,8 +13,21 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
+from livedex.digests import digest_of, key_text, range_of
+from livedex.errors import TokenRefused
 from livedex.model import Change, Op
-from livedex.ports import Changes, Heartbeat, SnapshotFinished, SnapshotRows, SnapshotStarted, Source, SourceEvent
+from livedex.ports import (
+    Auditable,
+    Changes,
+    Heartbeat,
+    Look,
+    SnapshotFinished,
+    SnapshotRows,
+    SnapshotStarted,
+    Source,
+    SourceEvent,
+    TableSeen,
+)
 
 PATIENCE_SECONDS = 30.0
 """How long a source may take to deliver what it has promised."""
@@ -100,8 +113,10 @@ async def check_source(make_source: MakeSource, actions: SourceActions) -> None:
     stored = await check_redelivery(make_source, actions, stored)
     stored = await check_acknowledged_is_enough(make_source, actions, stored)
     stored = await check_idle_heartbeat(make_source, stored)
+    stored = await check_tokens(make_source, actions, stored)
     await check_reopen(make_source, stored)
     await check_second_snapshot(make_source, actions)
+    await check_look(make_source, actions)
 
 
 async def check_partitions(make_source: MakeSource) -> None:
@@ -186,12 +201,73 @@ async def check_idle_heartbeat(make_source: MakeSource, stored: Replica) -> Repl
             while len(beats) < 3:
                 event = await anext(events)
                 replica.apply(event)
+                if isinstance(event, TableSeen):
+                    continue
                 assert isinstance(event, Heartbeat), f"nothing happened, and the source sent {event}"
                 beats.append(event)
                 await source.acknowledge(event.position)
     assert beats[0].time < beats[-1].time, "the time of heartbeats moves on"
     _check_positions_rise(source, replica)
     return replica
+
+
+async def check_tokens(make_source: MakeSource, actions: SourceActions, stored: Replica) -> Replica:
+    """A position that was taken after a commit is a token for it: found where it was taken for, by another reader too,
+    and not reached before the commit was delivered. What is no token is refused."""
+    await actions.put(heath="purple")
+    replica = stored.restarted()
+    async with _opened(make_source, stored.position) as (source, events):
+        token = await source.head((await source.partitions())[0])
+        located = await source.locate(token, replica.position)
+        assert located is not None, "what a position names is decided"
+        assert not source.reached(replica.position, located), "nothing is reached before it is delivered"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not source.reached(replica.position, located):
+                replica.apply(await anext(events))
+        assert replica.documents["heath"] == "purple", "whoever has reached a token has what was committed before it"
+        try:
+            await source.locate("no token", replica.position)
+        except TokenRefused:
+            pass
+        else:
+            raise AssertionError("what is no token is refused")
+    return replica
+
+
+async def check_look(make_source: MakeSource, actions: SourceActions) -> None:
+    """A look, where the source offers any, shows what is there: rows as a snapshot would, with their digests."""
+    await actions.put(hazel="brown", ivy="green")
+    source = make_source()
+    replica = Replica(actions)
+    events = source.open((await source.partitions())[0], None)
+    try:
+        await _follow_past_snapshot(source, events, replica)
+        if isinstance(source, Auditable):
+            async with source.look(patience_seconds=PATIENCE_SECONDS) as look:
+                await _check_shown(look, replica)
+                delivered = replica.position or ""
+                assert source.reached(await look.position(), delivered), "a look is after what was delivered"
+    finally:
+        await _close(events)
+        await source.close()
+
+
+async def _check_shown(look: Look, replica: Replica) -> None:
+    table = next(e.changes[0].table for e in replica.events if isinstance(e, SnapshotRows) and e.changes)
+    compared = await look.compare(table)
+    digests = await look.digests(table, compared.ranges)
+    rows = {key_text(table, row.key): row for row in await look.rows(table, digests)}
+    made = {key: digest_of(key, row.columns, compared.columns) for key, row in rows.items()}
+    together: dict[int, tuple[int, int]] = {}
+    for key, digest in made.items():
+        count, bits = together.get(range_of(key), (0, 0))
+        together[range_of(key)] = (count + 1, bits ^ digest)
+    assert look.settled, "nothing is under way, so a look is settled"
+    shown = {row.key[0]: replica.actions.text(row) for row in rows.values()}
+    assert shown == replica.documents, "a look shows every row"
+    assert dict(digests) == made, "a digest is that of its row"
+    assert dict(compared.ranges) == together, "a range has its number of rows and the exclusive or of their digests"
+    assert await look.rows(table, [key_text(table, ("nowhere",))]) == [], "where no row is, none is shown"
 
 
 async def check_reopen(make_source: MakeSource, stored: Replica) -> None:

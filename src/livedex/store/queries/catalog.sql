@@ -7,6 +7,10 @@ SELECT source_id, name, kind, mapping FROM livedex.sources WHERE name = %(name)s
 -- name: sources
 SELECT source_id, name, kind, mapping FROM livedex.sources ORDER BY name;
 
+-- name: note_heartbeat
+UPDATE livedex.sources SET heartbeat = make_interval(secs => %(seconds)s)
+WHERE source_id = %(source_id)s AND heartbeat <> make_interval(secs => %(seconds)s);
+
 -- name: add_source
 INSERT INTO livedex.sources (name, kind, mapping) VALUES (%(name)s, %(kind)s, %(mapping)s)
 ON CONFLICT (name) DO NOTHING;
@@ -24,7 +28,7 @@ INSERT INTO livedex.partitions (source_id, partition) VALUES (%(source_id)s, %(p
 ON CONFLICT (source_id, partition) DO NOTHING;
 
 -- name: partition
-SELECT position, epoch, state FROM livedex.partitions WHERE source_id = %(source_id)s AND partition = %(partition)s;
+SELECT position, epoch, state, error FROM livedex.partitions WHERE source_id = %(source_id)s AND partition = %(partition)s;
 
 -- name: pause_partition
 -- An error that a person must deal with.
@@ -36,8 +40,10 @@ UPDATE livedex.partitions SET error = %(error)s WHERE source_id = %(source_id)s 
 
 -- name: partitions
 SELECT s.source_id, s.name AS source, s.kind, p.partition, p.state, p.error, p.position, p.position_time,
-    p.heartbeat_at, (SELECT count(*) FROM livedex.documents d WHERE d.source_id = s.source_id AND NOT d.deleted)
-        AS documents
+    p.heartbeat_at, p.clock_offset_seconds, (SELECT count(*) FROM livedex.documents d WHERE d.source_id = s.source_id AND NOT d.deleted)
+        AS documents,
+    (SELECT format('%%s.%%s was %%s', c.table_name, c.column_name, c.kind) FROM livedex.schema_changes c
+     WHERE c.source_id = s.source_id AND c.resolved_at IS NULL ORDER BY c.schema_change_id DESC LIMIT 1) AS schema_change
 FROM livedex.sources s LEFT JOIN livedex.partitions p USING (source_id) ORDER BY s.name, p.partition;
 
 -- name: stands
@@ -92,12 +98,16 @@ UPDATE livedex.views SET active_generation = %(generation)s WHERE view_id = %(vi
 
 -- name: active_generation
 SELECT g.generation, v.name AS view, g.state, g.recipe, g.model_id, g.shards, g.source_ids,
-    g.indexed_at IS NOT NULL AS indexed
+    g.indexed_at IS NOT NULL AS indexed,
+    ARRAY(SELECT least(v.ttl, s.ttl) FROM unnest(g.source_ids) WITH ORDINALITY AS o(source_id, place)
+          JOIN livedex.sources s USING (source_id) ORDER BY o.place) AS max_ages
 FROM livedex.views v JOIN livedex.generations g ON g.generation = v.active_generation WHERE v.name = %(view)s;
 
 -- name: generations
 SELECT g.generation, v.name AS view, g.state, g.recipe, g.model_id, g.shards, g.source_ids,
-    g.indexed_at IS NOT NULL AS indexed
+    g.indexed_at IS NOT NULL AS indexed,
+    ARRAY(SELECT least(v.ttl, s.ttl) FROM unnest(g.source_ids) WITH ORDINALITY AS o(source_id, place)
+          JOIN livedex.sources s USING (source_id) ORDER BY o.place) AS max_ages
 FROM livedex.generations g JOIN livedex.views v USING (view_id) WHERE g.state NOT IN ('retired', 'failed')
 ORDER BY g.generation;
 
@@ -118,10 +128,13 @@ LEFT JOIN livedex.documents d ON d.seq > c.seq AND d.source_id = ANY(g.source_id
 WHERE c.generation = %(generation)s GROUP BY c.shard, c.error, c.seq ORDER BY c.shard;
 
 -- name: marks
--- How far each shard of a generation has followed each partition, and whether somebody captures it right now.
+-- How far each shard of a generation has followed each partition, and what capture knows of that right now.
 SELECT v.active_generation, clock_timestamp() AS now, coalesce(l.expires_at >= clock_timestamp(), false) AS followed,
-    s.name AS source, p.partition, w.position, w.position_time AS time, coalesce(w.position_serial, 0) AS serial,
-    p.heartbeat_at
+    s.name AS source, array_position(g.source_ids, s.source_id) AS place, p.partition, w.position,
+    w.position_time AS time, coalesce(w.position_serial, 0) AS serial, p.heartbeat_at, g.shards,
+    extract(epoch FROM v.target_lag)::double precision AS target_seconds, p.state, p.error IS NOT NULL AS failing,
+    extract(epoch FROM s.heartbeat)::double precision AS heartbeat_seconds, p.position_time AS captured_time,
+    p.position_serial AS captured_serial
 FROM livedex.generations g
 JOIN livedex.views v USING (view_id)
 JOIN livedex.cursors c USING (generation)
@@ -132,20 +145,14 @@ LEFT JOIN livedex.watermarks w ON w.generation = g.generation AND w.shard = c.sh
     AND w.source_id = p.source_id AND w.partition = p.partition
 WHERE g.generation = %(generation)s;
 
--- name: lag
--- Seconds from commit to searchable over the last samples of a generation.
-SELECT (SELECT extract(epoch FROM v.target_lag)::double precision FROM livedex.views v
-        JOIN livedex.generations g USING (view_id) WHERE g.generation = %(generation)s) AS target_seconds,
-    count(*) AS samples, percentile_cont(0.5) WITHIN GROUP (ORDER BY lag) AS p50_seconds,
-    percentile_cont(0.99) WITHIN GROUP (ORDER BY lag) AS p99_seconds
-FROM (SELECT extract(epoch FROM searchable_at - committed_at)::double precision AS lag FROM livedex.lag_samples
-      WHERE generation = %(generation)s AND searchable_at > clock_timestamp() - interval '1 hour') AS recent;
-
 -- name: prune_lag_samples
 DELETE FROM livedex.lag_samples WHERE searchable_at < clock_timestamp() - interval '7 days';
 
 -- name: prune_embeddings
 DELETE FROM livedex.embeddings WHERE rested_at < clock_timestamp() - interval '30 days';
+
+-- name: prune_spending
+DELETE FROM livedex.spending WHERE hour < clock_timestamp() - interval '400 days';
 
 -- name: quarantined
 SELECT q.quarantine_id, s.name AS source, d.document_id, d.document, v.name AS view, q.generation, q.stage, q.reason,

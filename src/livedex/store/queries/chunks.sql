@@ -8,13 +8,14 @@ WITH next AS MATERIALIZED (
 )
 SELECT d.document, d.source_id, d.collection, d.document_id, d.seq, d.commit_seq, d.version, d.title, d.deleted,
     d.content_hash, d.content_bytes, d.source_position, d.source_time, d.captured_at, d.raw,
-    EXISTS (SELECT FROM livedex.quarantine q WHERE q.document = d.document AND q.generation = %(generation)s)
+    EXISTS (SELECT FROM livedex.quarantine q WHERE q.document = d.document AND q.generation = %(generation)s),
+    coalesce(d.updated_at, d.source_time) AS dated
 FROM next JOIN livedex.documents d USING (document) WHERE next.bytes_before < %(bytes)s ORDER BY d.seq;
 
 -- name: log_end
 -- Read in the same snapshot as `read_after`: what the cursor may take when that reached the end of the log, and how
 -- large the generation is.
-SELECT h.seq, s.chunks, s.terms_length, p.source_id, p.partition, p.position, p.position_time, p.position_serial
+SELECT h.seq, s.chunks, s.terms_length, p.source_id, p.partition, p.position, p.position_time, p.position_serial, p.epoch
 FROM livedex.log_head h
 CROSS JOIN (SELECT sum(chunks)::bigint AS chunks, sum(terms_length)::bigint AS terms_length FROM livedex.cursors
             WHERE generation = %(generation)s) AS s
@@ -22,7 +23,7 @@ LEFT JOIN livedex.partitions p ON p.source_id = ANY(%(source_ids)s::integer[]);
 
 -- name: applied_after
 -- What is searchable of the documents of `read_after`; its own statement, but one journey.
-SELECT a.document, a.version, a.content_hash, a.chunks
+SELECT a.document, a.version, a.content_hash, a.chunks, a.lexical_only
 FROM (SELECT document FROM livedex.documents
       WHERE seq > %(after)s AND source_id = ANY(%(source_ids)s::integer[]) AND slot %% %(shards)s = %(shard)s
       ORDER BY seq LIMIT %(limit)s) AS next JOIN {g}.applied a USING (document);
@@ -138,7 +139,7 @@ BEGIN
             SELECT r.*, e.embedding FROM jsonb_to_recordset(new_chunks) AS r(ordinal bigint, chunk bigint,
                 document bigint, index integer, start integer, "end" integer, heading_path text[], section_type text,
                 text text, shown_hash bytea, text_hash bytea, terms_hash bytea)
-            JOIN unnest(embeddings) WITH ORDINALITY AS e(embedding, ordinal) USING (ordinal)
+            LEFT JOIN unnest(embeddings) WITH ORDINALITY AS e(embedding, ordinal) USING (ordinal)
         ), chunks AS (
             INSERT INTO {g}.chunks (chunk, document, chunk_index, start_offset, end_offset, heading_path, section_type,
                 text, shown_hash, text_hash, terms_hash)
@@ -146,7 +147,8 @@ BEGIN
                 terms_hash
             FROM incoming
         )
-        INSERT INTO {g}.vectors (chunk, document, embedding) SELECT chunk, document, embedding FROM incoming;
+        INSERT INTO {g}.vectors (chunk, document, embedding)
+        SELECT chunk, document, embedding FROM incoming WHERE embedding IS NOT NULL;
     END IF;
     IF unindexed IS NOT NULL OR numbers IS NOT NULL THEN
         PERFORM {g}.exchange_terms(of_generation, of_shard, unindexed, numbers, deltas, heaviest);
@@ -161,16 +163,18 @@ BEGIN
     IF dropped IS NOT NULL THEN
         -- Their vectors go to rest, in case the text comes back.
         WITH gone AS (
-            DELETE FROM {g}.chunks c WHERE c.chunk = ANY(dropped) RETURNING c.chunk, c.text_hash
+            DELETE FROM {g}.chunks c WHERE c.chunk = ANY(dropped) RETURNING c.chunk, c.document, c.text_hash
         ), vectors AS (
             DELETE FROM {g}.vectors v WHERE v.chunk = ANY(dropped) RETURNING v.chunk, v.embedding
         ), strays AS (
             DELETE FROM {g}.strays s WHERE s.chunk = ANY(dropped)
         )
-        INSERT INTO livedex.embeddings (model_id, text_hash, embedding, rested_at)
-        SELECT DISTINCT ON (gone.text_hash) model, gone.text_hash, vectors.embedding, clock_timestamp()
-        FROM gone JOIN vectors USING (chunk)
-        ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at;
+        INSERT INTO livedex.embeddings AS e (model_id, text_hash, embedding, rested_at, documents)
+        SELECT model, gone.text_hash, (array_agg(vectors.embedding))[1], clock_timestamp(),
+            array_agg(DISTINCT gone.document)
+        FROM gone JOIN vectors USING (chunk) GROUP BY gone.text_hash
+        ON CONFLICT (model_id, text_hash) DO UPDATE SET rested_at = excluded.rested_at,
+            documents = livedex.joined_documents(e.documents, excluded.documents);
     END IF;
     IF moved IS NOT NULL THEN
         -- Their vectors stay. The text comes along only where it changed in a way that the embedding does not see.
@@ -183,16 +187,17 @@ BEGIN
     END IF;
     IF alive IS NOT NULL THEN
         INSERT INTO {g}.applied AS a (document, seq, version, content_hash, chunks, source_position, source_time,
-            embedded_at)
+            embedded_at, lexical_only)
         SELECT d.document, d.seq, d.version, d.content_hash, d.chunks, d.source_position, d.source_time,
-            clock_timestamp()
+            clock_timestamp(), d.lexical_only
         FROM jsonb_to_recordset(alive) AS d(document bigint, seq bigint, version text, content_hash bytea,
-            chunks integer, source_position text, source_time timestamptz)
+            chunks integer, source_position text, source_time timestamptz, lexical_only boolean)
         ON CONFLICT (document) DO UPDATE SET seq = excluded.seq, version = excluded.version,
             content_hash = excluded.content_hash, chunks = excluded.chunks,
             source_position = excluded.source_position, source_time = excluded.source_time,
-            embedded_at = CASE WHEN a.content_hash = excluded.content_hash THEN a.embedded_at
-                               ELSE excluded.embedded_at END;
+            embedded_at = CASE WHEN a.content_hash = excluded.content_hash AND a.lexical_only = excluded.lexical_only
+                               THEN a.embedded_at ELSE excluded.embedded_at END,
+            lexical_only = excluded.lexical_only;
     END IF;
     IF gone IS NOT NULL THEN
         DELETE FROM {g}.applied a WHERE a.document = ANY(gone);
@@ -209,10 +214,19 @@ BEGIN
     END IF;
     IF timed IS NOT NULL THEN
         INSERT INTO livedex.lag_samples (generation, source_id, document, deleted, committed_at, captured_at,
-            searchable_at)
-        SELECT of_generation, d.source_id, d.document, d.deleted, d.source_time, d.captured_at, clock_timestamp()
+            searchable_at, seq, embedded_at, chunks_written)
+        SELECT of_generation, d.source_id, d.document, d.deleted, d.source_time, d.captured_at, clock_timestamp(),
+            d.seq, a.embedded_at, d.chunks_written
         FROM jsonb_to_recordset(timed) AS d(source_id integer, document bigint, deleted boolean,
-            source_time timestamptz, captured_at timestamptz);
+            source_time timestamptz, captured_at timestamptz, seq bigint, chunks_written integer)
+        LEFT JOIN {g}.applied a ON a.document = d.document AND a.seq = d.seq;
+    END IF;
+    IF alive @? '$[*] ? (@.source_time == null)' THEN
+        -- What no commit is known of: rows of a load. They count in no lag.
+        INSERT INTO livedex.lag_samples (generation, document, deleted, searchable_at, seq, embedded_at)
+        SELECT of_generation, d.document, false, clock_timestamp(), d.seq, a.embedded_at
+        FROM jsonb_to_recordset(alive) AS d(document bigint, seq bigint, source_time timestamptz)
+        JOIN {g}.applied a ON a.document = d.document WHERE d.source_time IS NULL;
     END IF;
     IF positions IS NOT NULL THEN
         INSERT INTO livedex.watermarks AS w (generation, shard, source_id, partition, position, position_time,
@@ -228,6 +242,11 @@ BEGIN
     IF unrested IS NOT NULL THEN
         DELETE FROM livedex.embeddings e WHERE e.model_id = model AND e.text_hash = ANY(unrested);
     END IF;
+    INSERT INTO livedex.spending AS s (generation, shard, hour, texts, tokens)
+    SELECT of_generation, of_shard, date_trunc('hour', clock_timestamp(), 'UTC'), p.embedded, p.tokens
+    FROM jsonb_to_record(progress) AS p(embedded bigint, tokens bigint) WHERE p.tokens > 0
+    ON CONFLICT (generation, shard, hour) DO UPDATE SET texts = s.texts + excluded.texts,
+        tokens = s.tokens + excluded.tokens;
     PERFORM livedex.move_cursor(of_generation, of_shard, p.after, p.seq, p.added, p.updated, p.deleted, p.embedded,
         p.inserted, p.dropped, p.longer, p.average)
     FROM jsonb_to_record(progress) AS p(after bigint, seq bigint, added bigint, updated bigint, deleted bigint,

@@ -1,6 +1,8 @@
 -- name: create_tables
 -- One generation's own tables. `chunks` rows may move; `vectors` and `terms` rows are inserted and deleted, never
--- updated, because an update of any column enters the row into every index again, HNSW included.
+-- updated, because an update of any column enters the row into every index again, HNSW included. Every vacuum cleans the
+-- indexes of these two: by itself it would pass them over where few pages have dead rows, and dead entries of HNSW crowd
+-- out live ones.
 CREATE SCHEMA {g};
 
 CREATE SEQUENCE {g}.chunk_blocks;
@@ -29,7 +31,7 @@ CREATE TABLE {g}.vectors (
     chunk     bigint PRIMARY KEY,
     document  bigint NOT NULL,
     embedding halfvec({dimensions}) NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0.05);
+) WITH (autovacuum_vacuum_scale_factor = 0.05, vacuum_index_cleanup = on);
 ALTER TABLE {g}.vectors
     ALTER COLUMN embedding SET STORAGE PLAIN,
     ALTER COLUMN embedding SET STATISTICS 0;
@@ -44,7 +46,7 @@ CREATE TABLE {g}.terms (
     norm     double precision NOT NULL,
     tsv      tsvector NOT NULL,
     weights  sparsevec(1000000000) NOT NULL
-) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, vacuum_index_cleanup = on);
 -- Not compressed, and in the row where it fits: every search reads thousands.
 ALTER TABLE {g}.terms
     ALTER COLUMN weights SET STORAGE EXTERNAL,
@@ -77,8 +79,11 @@ CREATE TABLE {g}.applied (
     chunks          integer NOT NULL,
     source_position text,
     source_time     timestamptz,
-    embedded_at     timestamptz NOT NULL
+    embedded_at     timestamptz NOT NULL,
+    -- Some of its chunks have no vector, since there was no budget for one.
+    lexical_only    boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX applied_lexical_only ON {g}.applied (document) WHERE lexical_only;
 
 -- name: drop_tables
 DROP SCHEMA IF EXISTS {g} CASCADE;

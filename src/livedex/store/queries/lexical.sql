@@ -12,7 +12,7 @@
 CREATE FUNCTION {g}.lexical(of_generation integer, k1 double precision, b double precision, lexemes text[],
     numbers integer[], occurrences integer[], beside bigint[], within bigint[], of_sources integer[],
     for_tenants text[], for_principals text[], accepted jsonb, narrows boolean, wanted integer, certain integer,
-    bound double precision, everything boolean)
+    bound double precision, everything boolean, max_ages interval[])
 RETURNS TABLE (chunk bigint, score double precision, proposed boolean)
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -174,6 +174,8 @@ CROSS JOIN LATERAL (
     SELECT FROM livedex.documents d
     WHERE d.document = f.document AND NOT d.deleted AND d.source_id = ANY(of_sources) AND d.tenant = ANY(for_tenants)
         AND d.acl && for_principals
+        AND (max_ages IS NULL OR coalesce(d.updated_at, d.source_time, 'infinity') > coalesce(
+            now() - max_ages[array_position(of_sources, d.source_id)], '-infinity'))
         AND (accepted = '{}' OR NOT EXISTS (SELECT FROM jsonb_each(accepted) AS f(name, allowed_values)
                         WHERE NOT coalesce(f.allowed_values ? (d.metadata ->> f.name), false)
                             AND NOT coalesce(jsonb_typeof(d.metadata -> f.name) = 'array' AND d.metadata -> f.name

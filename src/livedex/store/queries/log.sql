@@ -2,11 +2,13 @@
 -- What the log holds under some keys: at most one live row and any number of tombstones each.
 SELECT d.document, d.key_hash, d.deleted, d.seq, d.raw_hash,
     EXISTS (SELECT FROM livedex.quarantine q WHERE q.document = d.document AND q.generation = 0) AS refused,
-    CASE WHEN d.key_hash = ANY(%(with_raw)s::bytea[]) THEN d.raw END AS raw
+    CASE WHEN d.key_hash = ANY(%(with_raw)s::bytea[]) THEN d.raw END AS raw, false AS expired,
+    d.content_bytes
 FROM livedex.documents d
 WHERE d.source_id = %(source_id)s AND NOT d.deleted AND d.key_hash = ANY(%(key_hashes)s::bytea[])
 UNION ALL
-SELECT d.document, d.key_hash, d.deleted, d.seq, d.raw_hash, false, NULL
+SELECT d.document, d.key_hash, d.deleted, d.seq, d.raw_hash, false,
+    CASE WHEN d.expired AND d.key_hash = ANY(%(with_raw)s::bytea[]) THEN d.raw END, d.expired, 0
 FROM livedex.documents d
 WHERE d.source_id = %(source_id)s AND d.deleted AND d.key_hash = ANY(%(key_hashes)s::bytea[]);
 
@@ -20,11 +22,11 @@ WITH head AS (
         ordinal bigint, last_ordinal bigint, document bigint, op text, deleted boolean, key text, key_hash bytea,
         collection text, document_id text, slot smallint, tenant text, acl text[], title text, metadata jsonb,
         updated_at timestamptz, version text, raw_hash bytea, content_hash bytea, content_bytes integer, raw jsonb,
-        source_position text, source_time timestamptz)
+        source_position text, source_time timestamptz, passed jsonb)
 ), updated AS (
     UPDATE livedex.documents d SET
         key = i.key, key_hash = i.key_hash, collection = i.collection, document_id = i.document_id, seq = i.seq,
-        commit_seq = i.commit_seq, epoch = %(epoch)s, deleted = i.deleted, tenant = i.tenant, acl = i.acl,
+        commit_seq = i.commit_seq, epoch = %(epoch)s, deleted = i.deleted, expired = false, tenant = i.tenant, acl = i.acl,
         title = i.title, metadata = i.metadata, updated_at = i.updated_at, version = i.version,
         raw_hash = i.raw_hash, content_hash = i.content_hash, content_bytes = i.content_bytes, raw = i.raw,
         source_position = i.source_position, source_time = i.source_time, captured_at = i.captured_at
@@ -44,14 +46,30 @@ WITH head AS (
     SELECT i.seq, %(source_id)s, coalesce(i.document, n.document), i.key_hash, i.op::"char", i.version,
         i.source_position, i.source_time, i.captured_at
     FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq
+), passed AS (
+    -- What came before within the same changes, and stood in no log.
+    INSERT INTO livedex.changes (seq, source_id, document, key_hash, op, version, source_position, source_time,
+        captured_at, before)
+    SELECT i.seq, %(source_id)s, coalesce(i.document, n.document), p.key_hash, p.op::"char", p.version,
+        p.source_position, p.source_time, i.captured_at, p.before
+    FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq
+    CROSS JOIN LATERAL jsonb_to_recordset(i.passed) AS p(before integer, op text, key_hash bytea, version text,
+        source_position text, source_time timestamptz)
+    WHERE i.passed IS NOT NULL
 )
 SELECT i.ordinal, coalesce(i.document, n.document) AS document
 FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq ORDER BY i.ordinal;
 
 -- name: tombstone
 -- Documents that no longer exist: of truncated tables, or not seen by a finished snapshot. Those in `survivors` stay.
--- What could not be mapped of them waits for nothing any more; generations take theirs out when they come by.
-WITH gone AS MATERIALIZED (
+-- What could not be mapped of them waits for nothing any more; generations take theirs out when they come by. Tombstones
+-- that were made by age become ordinary ones, since their rows are gone.
+WITH released AS (
+    UPDATE livedex.documents SET expired = false, raw = NULL, raw_hash = ''
+    WHERE source_id = %(source_id)s AND deleted AND expired AND document <> ALL(%(survivors)s::bigint[])
+      AND epoch < %(before_epoch)s
+      AND (collection = ANY(%(tables)s::text[]) OR collection <> ALL(%(mapped)s::text[]))
+), gone AS MATERIALIZED (
     SELECT document, row_number() OVER (ORDER BY document) AS ordinal FROM livedex.documents
     WHERE source_id = %(source_id)s AND NOT deleted AND document <> ALL(%(survivors)s::bigint[])
       AND epoch < %(before_epoch)s
@@ -73,11 +91,16 @@ WITH gone AS MATERIALIZED (
         captured_at)
     SELECT seq, %(source_id)s, document, key_hash, %(op)s::"char", '', %(position)s, %(time)s, captured_at FROM changed
 )
-SELECT count(*) AS gone FROM changed;
+SELECT count(*) AS gone, (array_agg(document))[:10] AS examples FROM changed;
 
 -- name: see
 -- A snapshot saw these documents as the log has them.
 UPDATE livedex.documents SET epoch = %(epoch)s WHERE document = ANY(%(documents)s::bigint[]) AND epoch < %(epoch)s;
+
+-- name: release
+-- Tombstones made by age whose rows are gone.
+UPDATE livedex.documents SET expired = false, raw = NULL, raw_hash = ''
+WHERE document = ANY(%(documents)s::bigint[]) AND deleted AND expired;
 
 -- name: touch
 -- Give documents a new seq, so that every generation reads them again.
@@ -109,19 +132,28 @@ WHERE source_id = %(source_id)s AND partition = %(partition)s AND ordinal > %(af
 DELETE FROM livedex.staged WHERE source_id = %(source_id)s AND partition = %(partition)s;
 
 -- name: refuse
--- A row that capture could not map. Its document is kept, visible to nobody until it is mended.
+-- A row that capture could not map, or that is not as was expected. Its document is kept, visible to nobody until it is
+-- mended.
 INSERT INTO livedex.quarantine (document, generation, stage, reason, version)
-SELECT document, 0, 'map', reason, version
-FROM jsonb_to_recordset(%(rows)s) AS r(document bigint, reason text, version text)
-ON CONFLICT (document, generation) DO UPDATE SET reason = excluded.reason, version = excluded.version,
+SELECT document, 0, stage, reason, version
+FROM jsonb_to_recordset(%(rows)s) AS r(document bigint, stage text, reason text, version text)
+ON CONFLICT (document, generation) DO UPDATE SET stage = excluded.stage, reason = excluded.reason, version = excluded.version,
     attempts = livedex.quarantine.attempts + 1, last_at = clock_timestamp();
 
 -- name: accept
 DELETE FROM livedex.quarantine WHERE generation = 0 AND document = ANY(%(documents)s::bigint[]);
 
 -- name: advance
-UPDATE livedex.partitions SET position = %(position)s, position_time = %(time)s, position_serial = position_serial + 1,
+-- By the source's clock, but no later than by the store's: a clock that is ahead must not make old data look fresh.
+UPDATE livedex.partitions SET position = %(position)s, position_serial = position_serial + 1,
+    position_time = least(
+        %(time)s - make_interval(secs => greatest(0, coalesce(clock_offset_seconds, 0))), clock_timestamp()),
     heartbeat_at = clock_timestamp(), state = 'streaming', error = NULL
+WHERE source_id = %(source_id)s AND partition = %(partition)s;
+
+-- name: note_clock
+-- How far the source's clock is ahead. What the way from there to here takes makes it less, never more.
+UPDATE livedex.partitions SET clock_offset_seconds = extract(epoch FROM %(clock)s::timestamptz - clock_timestamp())
 WHERE source_id = %(source_id)s AND partition = %(partition)s;
 
 -- name: begin_epoch

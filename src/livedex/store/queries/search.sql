@@ -39,6 +39,11 @@ SELECT d.document FROM livedex.documents d WHERE {visible} LIMIT {narrow_documen
 NOT d.deleted AND d.source_id = ANY(%(source_ids)s::integer[]) AND d.tenant = ANY(%(tenants)s::text[])
 AND d.acl && %(principals)s::text[]
 
+-- name: not_expired
+-- By age as of now: what has grown too old is gone from every retrieval, also while nothing runs that takes it away.
+AND coalesce(d.updated_at, d.source_time, 'infinity') > coalesce(
+    now() - (%(max_ages)s::interval[])[array_position(%(source_ids)s::integer[], d.source_id)], '-infinity')
+
 -- name: has_metadata
 -- The value is one of these, or a list that holds one of them.
 AND (left(d.metadata ->> {name}, 64) = ANY(%({prefixes})s::text[]) AND d.metadata ->> {name} = ANY(%({values})s::text[])
@@ -50,7 +55,7 @@ SELECT * FROM {g}.lexical(%(generation)s, %(k1)s, %(b)s, %(lexemes)s::text[], %(
     %(occurrences)s::integer[], (SELECT array_agg(chunk) FROM near),
     {within},
     %(source_ids)s::integer[], %(tenants)s::text[], %(principals)s::text[], %(accepted)s::jsonb, %(narrows)s::boolean,
-    {limit}, {top_k}, {bound}, %(everything)s::boolean)
+    {limit}, {top_k}, {bound}, %(everything)s::boolean, %(max_ages)s::interval[])
 
 -- name: within
 -- Where none is visible that is said too: the text index would be read to its end for nothing.
@@ -85,12 +90,13 @@ NULL::double precision
 c.words
 
 -- name: by_ranks
--- Reciprocal rank fusion; https://dl.acm.org/doi/10.1145/1571941.1572114.
-1.0::float8 / ({rrf_k} + rank() OVER (ORDER BY c.distance))
+-- Reciprocal rank fusion; https://dl.acm.org/doi/10.1145/1571941.1572114. A chunk without a vector has no rank there.
+CASE WHEN c.distance IS NULL THEN 0 ELSE 1.0::float8 / ({rrf_k} + rank() OVER (ORDER BY c.distance)) END
 + 1.0::float8 / ({rrf_k} + rank() OVER (ORDER BY c.words DESC))
 
 -- name: by_deviations
--- How many standard deviations each score is from the mean of the candidates, summed.
+-- How many standard deviations each score is from the mean of the candidates, summed. A chunk without a vector counts as
+-- one at the mean.
 coalesce((avg(c.distance) OVER () - c.distance) / nullif(stddev_pop(c.distance) OVER (), 0), 0)
 + coalesce((c.words - avg(c.words) OVER ()) / nullif(stddev_pop(c.words) OVER (), 0), 0)
 
@@ -103,19 +109,21 @@ candidates AS MATERIALIZED (
     SELECT chunk, n.distance, coalesce(f.score, 0) AS words FROM near n LEFT JOIN found f USING (chunk)
     UNION ALL
     SELECT f.chunk, {distance}, f.score
-    FROM found f CROSS JOIN LATERAL (SELECT embedding FROM {g}.vectors WHERE chunk = f.chunk OFFSET 0) AS v
+    FROM found f LEFT JOIN LATERAL (SELECT embedding FROM {g}.vectors WHERE chunk = f.chunk OFFSET 0) AS v ON true
     WHERE f.proposed AND NOT EXISTS (SELECT FROM near n WHERE n.chunk = f.chunk)
 ), best AS MATERIALIZED (
     SELECT c.chunk, c.distance, c.words, {score} AS score FROM candidates c
     ORDER BY score DESC FETCH FIRST {top_k} ROWS WITH TIES
 )
-SELECT fresh.marks, fresh.near, fresh.few, hits.* FROM (
-    SELECT jsonb_agg(to_jsonb(m))::text AS marks, (SELECT count(*) FROM near) AS near, {few} AS few
+SELECT fresh.marks, fresh.near, fresh.few, fresh.lexical_only, hits.* FROM (
+    SELECT jsonb_agg(to_jsonb(m))::text AS marks, (SELECT count(*) FROM near) AS near, {few} AS few,
+        (SELECT count(*) FROM (SELECT FROM {g}.applied WHERE lexical_only LIMIT 1000) AS found_by_words) AS lexical_only
     FROM ({marks}) AS m
 ) AS fresh LEFT JOIN (
     SELECT d.document_id, a.version AS document_version, c.chunk, c.chunk_index, s.name AS source, d.title,
         c.heading_path AS section, c.section_type, c.start_offset AS start, c.end_offset AS end, c.text, d.metadata,
-        k.distance, k.words, k.score, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale
+        k.distance, k.words, k.score, a.source_position, a.source_time, a.embedded_at AS created_at, d.seq > a.seq AS stale,
+        d.updated_at, {stale_since} AS stale_since, {complete} AS complete
     FROM best k
     JOIN {g}.chunks c ON c.chunk = k.chunk
     JOIN {g}.applied a ON a.document = c.document
@@ -123,6 +131,19 @@ SELECT fresh.marks, fresh.near, fresh.few, hits.* FROM (
     JOIN livedex.sources s ON s.source_id = d.source_id
 ) AS hits ON true
 ORDER BY hits.score DESC, hits.document_id, hits.chunk_index LIMIT {top_k}
+
+-- name: stale_since
+-- While a shard is behind, its watermark says for how long at most. A document in quarantine holds no watermark back: it
+-- has been out of date since it was refused first.
+CASE WHEN d.seq > a.seq THEN least(coalesce(d.source_time, d.captured_at), (
+    SELECT min(q.first_at) FROM livedex.quarantine q
+    WHERE q.document = d.document AND q.generation = ANY(ARRAY[0, %(generation)s::integer]))) END
+
+-- name: complete
+(SELECT count(*) FROM {g}.chunks o WHERE o.document = c.document) = a.chunks
+
+-- name: not_counted
+NULL::boolean
 
 -- name: no_narrow
 SELECT NULL::bigint AS document WHERE false

@@ -6,10 +6,17 @@ SELECT d.document_id, a.version AS document_version, {chunk_prefix} || c.chunk A
     a.embedded_at AS created_at, {model} AS embedding_model, {schema_version} AS schema_version,
     d.seq > a.seq AS stale, v.embedding::halfvec AS embedding{metadata}
 FROM {g}.vectors v
-JOIN livedex.documents d ON d.document = v.document AND NOT d.deleted
+JOIN livedex.documents d ON d.document = v.document AND NOT d.deleted{current}
 JOIN {g}.chunks c ON c.chunk = v.chunk
 JOIN {g}.applied a ON a.document = v.document
 JOIN livedex.sources s ON s.source_id = d.source_id
+
+-- name: current
+-- Not too old, by the ages that are bounded.
+ AND coalesce(d.updated_at, d.source_time, 'infinity') > coalesce(now() - CASE d.source_id {ages} END, '-infinity')
+
+-- name: age
+WHEN {source_id} THEN {age}::interval
 
 -- name: metadata_column
 , d.metadata ->> {key} AS {column}

@@ -95,7 +95,7 @@ class Following:
         await asyncio.to_thread(self._folder.check)
         await self._faults.reach("snapshot.before_finished")
         self._advance()
-        yield SnapshotFinished(str(self._at), self._at.time)
+        yield SnapshotFinished(str(self._at), self._at.time, self._clock())
 
     async def follow(self) -> AsyncGenerator[SourceEvent]:
         """What happens after the snapshot; endless. Raises SourceUnavailable and SourceMisconfigured."""
@@ -115,7 +115,7 @@ class Following:
                 await self._faults.reach("stream.received")
                 yield changes
             if self._advance():
-                yield Heartbeat(str(self._at), self._at.time)
+                yield Heartbeat(str(self._at), self._at.time, self._clock())
 
     def _check_is_meant_to_be_empty(self, found: Collection[str], expected: Position | None) -> None:
         if found or expected is None or not expected.documents or expected.identity == self._folder.identity:
@@ -272,6 +272,9 @@ class Following:
         self._at = Position(self._at.nanoseconds, self._at.batch + 1, self._folder.identity, len(self._holdings))
         position = str(self._at)
         return Changes([replace(change, position=position) for change in changes], position, self._at.time)
+
+    def _clock(self) -> datetime:
+        return as_time(self._moment())
 
     def _advance(self) -> bool:
         """Whether the position has come further."""

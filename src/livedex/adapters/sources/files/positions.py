@@ -61,6 +61,10 @@ class Position:
         return as_time(self.nanoseconds)
 
 
+def is_position(written: str) -> bool:
+    return _WRITTEN.fullmatch(written) is not None
+
+
 def as_time(nanoseconds: int) -> datetime:
     """In UTC; a time stamp that no calendar has is the nearest that one has."""
     try:

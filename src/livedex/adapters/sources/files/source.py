@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
+from livedex.adapters.sources.files.audit import FilesLook
 from livedex.adapters.sources.files.folder import Folder
 from livedex.adapters.sources.files.following import Following, Options
-from livedex.adapters.sources.files.positions import Position
+from livedex.adapters.sources.files.positions import Position, is_position
 from livedex.adapters.sources.files.selection import Selection
 from livedex.adapters.sources.files.watching import Polling, Watch, watching
-from livedex.errors import NotFound
+from livedex.errors import NotFound, TokenRefused
 from livedex.faults import Faults, NoFaults
 from livedex.ports import SnapshotFinished, SnapshotStarted, SourceEvent
 
@@ -94,6 +95,20 @@ class FilesSource:
 
     def reached(self, position: str | None, target: str) -> bool:
         return position is not None and Position.parse(position).order >= Position.parse(target).order
+
+    @asynccontextmanager
+    async def look(self, *, patience_seconds: float) -> AsyncIterator[FilesLook]:
+        """See `livedex.ports.Auditable`. What was sent was read before, so every look is settled."""
+        folder = await asyncio.to_thread(Folder, self._path, self._selection, self._name)
+        yield FilesLook(folder, self._options.metadata, self._options.max_bytes, self._moment)
+
+    async def locate(self, token: str, near: str | None) -> str | None:
+        """See `Source.locate`. A token is a position: a moment, by the clock of the machine that follows the folder."""
+        if not is_position(token):
+            raise TokenRefused(
+                f'"{token}" is no moment of a folder, such as livedex token {self._name} prints. Make a new one.'
+            )
+        return token
 
     async def close(self) -> None:
         """Nothing outlives `open`."""

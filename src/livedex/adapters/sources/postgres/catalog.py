@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from psycopg import errors
+
 from livedex.adapters.sources.postgres.connection import Session
 from livedex.adapters.sources.postgres.lsn import Position, end_of_written, parse_lsn
 
@@ -146,6 +148,30 @@ async def written_position(session: Session) -> WrittenPosition:
     return WrittenPosition(Position(system, timeline, lsn), parse_lsn(flush_lsn), time.astimezone(UTC))
 
 
+async def transaction_status(session: Session, xid: int) -> tuple[str | None, WrittenPosition]:
+    """Whether a transaction is in progress, committed, aborted or not begun, None when that is forgotten; and how far
+    the log was written when that was known already."""
+    connection = await session.connection()
+    with session.server.translated_errors("did not tell how a transaction ended"):
+        try:
+            cursor = await connection.execute("SELECT pg_xact_status(%s::text::xid8)", [str(xid)])
+            row = await cursor.fetchone()
+        except errors.InvalidParameterValue:
+            row = ("not begun",)
+    return None if row is None else row[0], await written_position(session)
+
+
+async def log_layout(session: Session) -> tuple[int, int]:
+    """Bytes of a page and of a segment of the log."""
+    ((page, segment),) = await session.fetch(
+        """
+        SELECT current_setting('wal_block_size')::int,
+               (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size')
+        """
+    )
+    return page, segment
+
+
 async def request_flush(session: Session) -> None:
     """Have the log flushed up to its end. On an idle server records without a commit behind them may stay in memory,
     where no reader of the log gets to see them; a transaction with an id makes the WAL writer flush."""
@@ -173,6 +199,23 @@ async def tables(session: Session, names: Iterable[str]) -> dict[str, Table]:
         )
         for oid, schema, relation, kind in rows
     }
+
+
+async def column_types(session: Session, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Table → column → type, as SQL calls it without its modifiers, of the tables that exist among `names`."""
+    wanted = {split_name(name): name for name in names}
+    rows = await session.fetch(
+        """
+        SELECT n.nspname::text, c.relname::text, jsonb_object_agg(a.attname, format_type(a.atttypid, NULL))
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relkind IN ('r', 'p')
+          AND (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+        GROUP BY c.oid, n.nspname, c.relname ORDER BY c.oid
+        """,
+        [[schema for schema, _ in wanted], [relation for _, relation in wanted]],
+    )
+    return {wanted[schema, relation]: columns for schema, relation, columns in rows}
 
 
 async def _columns(session: Session, oids: Sequence[int]) -> dict[int, dict[str, Column]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from livedex.adapters.sources.postgres.catalog import WrittenPosition
 from livedex.adapters.sources.postgres.lsn import Position
@@ -27,6 +27,7 @@ class Heartbeats:
         self._due_at = monotonic()
         self._probe: WrittenPosition | None = None
         self._proven: datetime | None = None
+        self._read: tuple[datetime, float] | None = None
 
     @property
     def probe(self) -> WrittenPosition | None:
@@ -35,6 +36,15 @@ class Heartbeats:
 
     def expect(self, probe: WrittenPosition) -> None:
         self._probe = probe
+        self._read = probe.time, self._monotonic()
+
+    @property
+    def clock(self) -> datetime | None:
+        """What the server's clock shows now, counted on from when it was last read."""
+        if self._read is None:
+            return None
+        time, at = self._read
+        return time + timedelta(seconds=self._monotonic() - at)
 
     def committed(self, position: Position, time: datetime) -> None:
         """Everything up to a commit was handed on."""
@@ -58,4 +68,4 @@ class Heartbeats:
             return None
         self._due_at = self._monotonic() + self._interval_seconds
         self._position = self._position.at(keepalive.wal_end)
-        return Heartbeat(str(self._position), self._proven)
+        return Heartbeat(str(self._position), self._proven, self.clock)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import timedelta
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from livedex.adapters.sources.postgres import catalog, publication, requirements, slots, snapshot
+from livedex.adapters.sources.postgres import audit, catalog, publication, requirements, slots, snapshot
 from livedex.adapters.sources.postgres.catalog import ServerState, Table, WrittenPosition
 from livedex.adapters.sources.postgres.connection import Server, Session
 from livedex.adapters.sources.postgres.heartbeats import Heartbeats
@@ -17,11 +18,12 @@ from livedex.adapters.sources.postgres.lsn import Position
 from livedex.adapters.sources.postgres.pgoutput import Keepalive, decode
 from livedex.adapters.sources.postgres.replication import ReplicationStream
 from livedex.adapters.sources.postgres.tables import Layout, Tables, mapped_tables
+from livedex.adapters.sources.postgres.tokens import Tokens
 from livedex.adapters.sources.postgres.transactions import Transactions
 from livedex.errors import NotFound, PositionLost, SchemaChanged, SourceError
 from livedex.faults import Faults, NoFaults
 from livedex.model import TableMapping
-from livedex.ports import Changes, SnapshotFinished, SnapshotRows, SnapshotStarted, SourceEvent
+from livedex.ports import Changes, Heartbeat, SnapshotFinished, SnapshotRows, SnapshotStarted, SourceEvent, TableSeen
 
 PARTITION = "main"
 
@@ -70,6 +72,10 @@ class PostgresSource:
         self._batch_changes = batch_changes
         self._batch_bytes = batch_bytes
         self._faults = faults or NoFaults()
+        self._tokens = Tokens(self._session, name)
+        self._seen: Mapping[str, Mapping[str, str]] = {}
+        self._changed: list[TableSeen] = []
+        """Tables that have other columns as of the next probe."""
         self._origin: Position | None = None
         self._streaming: ReplicationStream | None = None
 
@@ -94,6 +100,10 @@ class PostgresSource:
             types = {name: table.types for name, table in tables.items()}
         if start is None:
             raise AssertionError("a snapshot ends with its position")
+        if not types:
+            self._seen = await catalog.column_types(self._session, self._mappings)
+            for name, columns in self._seen.items():
+                yield TableSeen(name, columns)
         async with aclosing(self._stream(state, start, types)) as events:
             async for event in events:
                 yield event
@@ -118,6 +128,20 @@ class PostgresSource:
             return False
         ours, theirs = Position.parse(position), Position.parse(target)
         return ours.same_history(theirs) and ours.lsn >= theirs.lsn
+
+    @asynccontextmanager
+    async def look(self, *, patience_seconds: float) -> AsyncGenerator[audit.PostgresLook]:
+        """See `livedex.ports.Auditable`. Holds one snapshot open while it lasts."""
+        state = await catalog.server_state(self._session)
+        tables = await self._described_tables(state)
+        layouts = await self._layouts(state, tables)
+        given = None if self._own_publication else await catalog.publication(self._session, self._publication)
+        async with audit.looking(self._server, self._session, tables, layouts, given, patience_seconds) as look:
+            yield look
+
+    async def locate(self, token: str, near: str | None) -> str | None:
+        """See `Source.locate`. A token is a position, or `<system identifier>:xid:<transaction id>`."""
+        return await self._tokens.locate(token, near)
 
     async def close(self) -> None:
         await self._session.close()
@@ -171,11 +195,15 @@ class PostgresSource:
             resources.push_async_callback(guard.close)
             await snapshot.lock(guard, self._server, tables.values())
             layouts = await self._layouts(state, tables)
+            columns = self._seen = await catalog.column_types(self._session, self._mappings)
             written = await catalog.written_position(self._session)
+            read_at = asyncio.get_running_loop().time()
             lsn, readers = await self._take_snapshot(resources)
             given = None if self._own_publication else await catalog.publication(self._session, self._publication)
             pieces = await snapshot.plan(self._session, tables.values(), layouts, given)
             yield SnapshotStarted(tuple(tables))
+            for name in tables:
+                yield TableSeen(name, columns[name])
             batches = snapshot.read(
                 self._server, readers, pieces, batch_changes=self._batch_changes, batch_bytes=self._batch_bytes
             )
@@ -185,7 +213,8 @@ class PostgresSource:
                     yield SnapshotRows(batch)
         await self._faults.reach("snapshot.before_finished")
         # The time from before the slot was made: what was committed then is in the snapshot, whatever came later.
-        yield SnapshotFinished(str(written.position.at(lsn)), written.time)
+        clock = written.time + timedelta(seconds=asyncio.get_running_loop().time() - read_at)
+        yield SnapshotFinished(str(written.position.at(lsn)), written.time, clock)
 
     async def _prepare_publication_and_slot(self, state: ServerState, tables: Mapping[str, Table]) -> None:
         if self._own_publication:
@@ -247,6 +276,9 @@ class PostgresSource:
                         if isinstance(event, Changes):
                             await self._faults.reach("stream.received")
                         yield event
+                        if isinstance(event, Heartbeat) and heartbeats.probe is None:
+                            for seen in self._take_changed():
+                                yield seen
             finally:
                 pulse.cancel()
                 await asyncio.gather(pulse, return_exceptions=True)
@@ -263,11 +295,24 @@ class PostgresSource:
         """Ask again and again how far the server is, while it has nothing to tell on its own."""
         while True:
             if heartbeats.probe is None:
+                changed = await self._look_at_columns()
+                # Before the position: with that everything was sent that was committed while columns were as before.
                 heartbeats.expect(await self._probe())
+                self._changed += changed
             elif heartbeats.probe.flushed < heartbeats.probe.position.lsn:
                 await catalog.request_flush(self._session)
             stream.request_keepalive()
             await asyncio.sleep(self._heartbeat_seconds)
+
+    def _take_changed(self) -> list[TableSeen]:
+        changed, self._changed = self._changed, []
+        return changed
+
+    async def _look_at_columns(self) -> list[TableSeen]:
+        columns = await catalog.column_types(self._session, self._mappings)
+        changed = [TableSeen(name, found) for name, found in columns.items() if found != self._seen.get(name)]
+        self._seen = columns
+        return changed
 
     async def _probe(self) -> WrittenPosition:
         await self._check_covered()

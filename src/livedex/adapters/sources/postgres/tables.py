@@ -63,7 +63,8 @@ class Layout:
         self.table = table
         self.types = {name: type_oid for name, type_oid in columns if name in table.columns}
         self._source = source
-        self._columns = tuple((name, places[name], _underlying(self.types[name], domains)) for name in table.columns)
+        self.underlying = {name: _underlying(type_oid, domains) for name, type_oid in self.types.items()}
+        self._columns = tuple((name, places[name], self.underlying[name]) for name in table.columns)
         self._key = tuple((name, places[name]) for name in table.key)
 
     def read(self, row: Sequence[str | None]) -> Change:
