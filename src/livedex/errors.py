@@ -15,6 +15,7 @@
     │   ├── StoreUnsupported   server or pgvector too old or missing
     │   ├── StorePermission    a right is missing
     │   ├── StoreFull          no space left
+    │   ├── StoreDamaged       the server found something in a table or an index that cannot be
     │   ├── DataDirectoryError the embedded server's directory is in use or unreadable
     │   └── MigrationError     the schema could not be brought up to date
     ├── TooSlow                no answer in the time that whoever asked had
@@ -131,6 +132,11 @@ class StorePermission(StoreError):
 
 class StoreFull(StoreError):
     """The store's disk is full. Free space, then start again: nothing that was acknowledged is lost."""
+
+
+class StoreDamaged(StoreError):
+    """The store's server found something in a table or an index that cannot be. Run: livedex maintain, which rebuilds
+    indexes that are damaged, then: livedex audit --repair"""
 
 
 class DataDirectoryError(StoreError):

@@ -46,12 +46,13 @@ class Changes:
     """One or more whole source transactions in commit order, or, when `complete` is False, a part of one that is too
     large to hold: the parts that follow belong to the same transaction, up to one with `complete` True.
     `position` and `time` (UTC) are those of the last commit; a part that is not complete carries its transaction's
-    position too, which must not be stored before the last part is."""
+    position too, which must not be stored before the last part is. `clock`: see `Heartbeat`."""
 
     changes: Sequence[Change]
     position: str
     time: datetime
     complete: bool = True
+    clock: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from tests.world import World
 
 import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
-from livedex.errors import ModelMismatch, NotFound, QueryError
+from livedex.errors import ModelMismatch, NotFound, QueryError, StoreDamaged
 from livedex.model import Hit, Mode
+from livedex.retrieve import retriever
 from livedex.store.embedded import EmbeddedServer
+from livedex.store.search import Found, find
 
 ODD = 'it\'s "odd" 100% né'
 TABLE = """
@@ -550,3 +552,22 @@ async def test_filter_finds_documents_whose_value_is_a_list_that_holds_it(
             assert await found("long haul", mode) == ["a"]
             assert await found(["renewed", "long haul"], mode) == ["a", "c"]
             assert await found("haul", mode) == []
+
+
+async def test_a_search_measures_everything_where_the_vector_index_cannot_be_read(
+    library: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    async def damaged(*arguments: Any, exact: bool, **others: Any) -> Found:
+        asked.append(exact)
+        if not exact:
+            raise StoreDamaged
+        return await find(*arguments, exact=exact, **others)
+
+    monkeypatch.setattr(retriever, "find", damaged)
+    async with library.open() as index:
+        found = await index.search("handbook", QUERIES[0])
+        exact = await index.search("handbook", QUERIES[0], exact=True)
+    assert asked == [False, True, True]
+    assert [hit.chunk_id for hit in found.hits] == [hit.chunk_id for hit in exact.hits]

@@ -126,7 +126,7 @@ def test_no_bytes_raise_anything_but_an_error_of_the_source(data: bytes) -> None
 def test_frames_carry_messages_and_keepalives() -> None:
     payload = b"w" + struct.pack(">QQq", 1, 2, MICROSECONDS) + b"message"
     keepalive = b"k" + struct.pack(">QqB", 0x10, MICROSECONDS, 1)
-    assert [decode_frame(payload), decode_frame(keepalive)] == [Payload(b"message"), Keepalive(0x10, TIME, True)]
+    assert [decode_frame(payload), decode_frame(keepalive)] == [Payload(b"message", TIME), Keepalive(0x10, TIME, True)]
 
 
 def test_an_unknown_frame_is_an_error_of_the_source() -> None:
@@ -435,6 +435,18 @@ def test_heartbeats_come_once_an_interval() -> None:
     beats = Beats()
     beats.probe(200, 7)
     assert [beats.keepalive(200) is not None for _ in range(4)] == [True, False, True, False]
+
+
+def test_a_clock_that_is_set_ahead_is_noticed_with_the_next_frame_and_one_set_back_with_the_next_probe() -> None:
+    beats = Beats()
+    beats.probe(200, 7)
+    beats.now = 1.0
+    beats.heartbeats.heard((TIME + timedelta(seconds=30), beats.now))
+    beats.now = 2.0
+    assert beats.heartbeats.clock == TIME + timedelta(seconds=31)
+    beats.probe(300, 4)
+    beats.heartbeats.heard((TIME + timedelta(seconds=4), beats.now))
+    assert beats.heartbeats.clock == TIME + timedelta(seconds=4)
 
 
 def test_a_server_that_waits_for_an_answer_gets_a_heartbeat_at_once() -> None:

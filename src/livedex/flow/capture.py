@@ -57,9 +57,9 @@ async def capture(
                 continue
             case Changes() if log.is_staging:
                 await log.stage(event.changes)
-                await log.append_staged(epoch, event.position, event.time)
+                await log.append_staged(epoch, event.position, event.time, event.clock)
             case Changes():
-                await log.append(event.changes, epoch, event.position, event.time)
+                await log.append(event.changes, epoch, event.position, event.time, event.clock)
         if isinstance(event, Changes) and clock.monotonic() - acknowledged < ACKNOWLEDGE_SECONDS:
             continue
         await log.flush()

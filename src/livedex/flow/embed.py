@@ -137,7 +137,9 @@ async def _persist(texts: Sequence[str], embedder: Embedder, clock: Clock, backo
             failures += 1
             if failures >= backoff.attempts:
                 raise
-            await clock.sleep(error.retry_after_seconds or backoff.seconds(failures, clock.jitter()))
+            # However long it asks for: other workers wait for the texts that we hold meanwhile.
+            asked = min(error.retry_after_seconds or 0.0, backoff.most)
+            await clock.sleep(asked or backoff.seconds(failures, clock.jitter()))
 
 
 def _checked(vectors: Vectors, count: int, embedder: Embedder) -> Vectors:

@@ -29,6 +29,7 @@ from livedex.faults import Faults
 from livedex.flow.build_indexes import build_indexes, probe_index
 from livedex.flow.capture import capture
 from livedex.flow.defer import Deferring, deferring
+from livedex.flow.hold import holding
 from livedex.flow.materialize import Follower, Pace, Parts, materialize
 from livedex.flow.mend import Mender
 from livedex.model import Generation, TableMapping
@@ -41,7 +42,7 @@ from livedex.store.database import Database, translate
 from livedex.store.documents import Log, hear
 from livedex.store.entries import SourceRow
 from livedex.store.generations import GenerationTables
-from livedex.store.leases import Lease, acquire, release, renew
+from livedex.store.leases import Lease, acquire, release
 
 HELD = "held"
 FOR_A_PERSON = (SchemaChanged, SourceHeld, SourceMisconfigured, PositionLost, EmbedderMisconfigured, WeightsUnavailable)
@@ -159,18 +160,15 @@ async def follow_shard(
             await shard.refresh_sharing()
             most = LOCKS_PER_GENERATION // generation.shards
             signal = shop.log_changed.of(generation.shards, shard_number)
-            renewed = shop.clock.monotonic()
             follower = Follower(await shard.cursor(), Pace(most_texts=most, texts=min(256, most)))
             follower.deferral = await deferring(shard, generation, parts.limits)
-            while True:
-                changed = signal.next()
-                await materialize(shard, follower, parts)
-                await tell(follower.deferral)
-                shop.applied.ring()
-                await _rung(changed, LOOK_SECONDS)
-                if shop.clock.monotonic() - renewed > lease.seconds / 4:
-                    await renew(connection, lease)
-                    renewed = shop.clock.monotonic()
+            async with holding(shop.database, lease):
+                while True:
+                    changed = signal.next()
+                    await materialize(shard, follower, parts)
+                    await tell(follower.deferral)
+                    shop.applied.ring()
+                    await _rung(changed, LOOK_SECONDS)
 
     async def tell(deferral: Deferring | None) -> None:
         if deferral is not None and (spent := deferral.to_say()) is not None:

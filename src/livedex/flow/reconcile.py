@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 
-from psycopg import AsyncConnection
-
 from livedex.errors import LivedexError, NotFound
 from livedex.flow.follow import Workshop
+from livedex.flow.hold import holding
 from livedex.flow.reconcile_source import SourceAudit
 from livedex.flow.reconcile_view import View, audit_view
 from livedex.ports import Source
@@ -21,12 +20,16 @@ from livedex.rules.audit import MOST_EXAMPLES, Finding, Kind, Part, Report
 from livedex.store.audit import Audits
 from livedex.store.database import translate
 from livedex.store.entries import SourceRow
-from livedex.store.leases import Lease, acquire, release, renew
+from livedex.store.leases import Lease, acquire, release
 
 RESOURCE = "audit"
 STORE = "store"
 LOOK_SECONDS = 30.0
 """How often somebody looks whether an audit is due."""
+
+
+class AuditedElsewhere(LivedexError):
+    """Another process audits this index right now. Try again when it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,13 @@ class Wanted:
 async def reconcile(shop: Workshop, subjects: Subjects, wanted: Wanted) -> Report:
     """Audit once. Somebody has to capture and materialize meanwhile, this process or another.
 
-    Raises NotFound for a subject that there is none of, and LivedexError while another process audits.
+    Raises NotFound for a subject that there is none of, and AuditedElsewhere while another process audits.
     """
     check_subject(subjects, wanted.subject)
     audits = Audits(shop.database)
     async with _sole_auditor(shop) as lease:
         if lease is None:
-            raise LivedexError("Another process audits this index right now. Try again when it has ended.")
+            raise AuditedElsewhere
         audit_id, started_at = await audits.begin(shop.owner, asdict(wanted))
         parts: list[Part] = []
         error: str | None = "It was interrupted."
@@ -82,6 +85,8 @@ async def keep_audited(shop: Workshop, subjects: Subjects, every_seconds: float,
                 report = await reconcile(shop, subjects, Wanted(repair=repair))
                 if report.left:
                     shop.report("audit", LivedexError(f"{report.left} findings are left. Run: livedex audit --repair"))
+        except AuditedElsewhere:
+            continue
         except LivedexError as error:
             shop.report("audit", error)
 
@@ -138,20 +143,12 @@ async def _sole_auditor(shop: Workshop) -> AsyncIterator[Lease | None]:
         if lease is None:
             yield None
             return
-        renewing = asyncio.create_task(_renew(shop, connection, lease))
         try:
-            yield lease
+            async with holding(shop.database, lease):
+                yield lease
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
             if not connection.closed:
                 with translate():
                     await release(connection, lease)
     finally:
         await connection.close()
-
-
-async def _renew(shop: Workshop, connection: AsyncConnection[object], lease: Lease) -> None:
-    while True:
-        await shop.clock.sleep(lease.seconds / 4)
-        await renew(connection, lease)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from livedex.errors import ModelMismatch, NotFound, QueryError
+from livedex.errors import ModelMismatch, NotFound, QueryError, StoreDamaged
 from livedex.model import Fusion, Generation, Hit, Mode, Query, Retrieval
 from livedex.ports import Embedder, Vectors
 from livedex.rules.freshness import data_timestamp, lag_seconds
@@ -84,7 +84,13 @@ class Retriever:
 
     async def _find(self, query: Query, vector: Vectors | None, asked: Asked) -> Found:
         for _ in range(PROMOTIONS_DURING_A_QUERY):
-            found = await self._look(query, vector, asked, exact=query.exact)
+            try:
+                found = await self._look(query, vector, asked, exact=query.exact)
+            except StoreDamaged:
+                if query.exact:
+                    raise
+                # An index cannot be read; the tables can. Upkeep builds it anew.
+                found = await self._look(query, vector, asked, exact=True)
             if found.marks.active_generation == self._generation.generation and not found.complete:
                 # The index came up short, as it may under narrow filters and heavy churn: measure everything visible.
                 found = await self._look(query, vector, asked, exact=True)

@@ -192,6 +192,7 @@ STATUSES: Mapping[type[LivedexError], int] = {
     errors.BudgetSpent: 503,
     errors.TooSlow: 503,
     errors.StoreFull: 507,
+    errors.StoreDamaged: 500,
     # What the owner of the index has to mend.
     errors.LivedexError: 500,
     errors.ConfigError: 500,

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
-from livedex.errors import LeaseLost, StoreFull, StorePermission, StoreUnavailable, StoreUnsupported
+from livedex.errors import LeaseLost, StoreDamaged, StoreFull, StorePermission, StoreUnavailable, StoreUnsupported
 from livedex.store import statements, terms
 from livedex.store.vectors import HalfvecType
 
@@ -26,6 +26,8 @@ _OLDEST_SERVER = 150000
 _OLDEST_VECTOR = (0, 8, 4)
 _PREPARE_AFTER = 2
 PATIENCE_SECONDS = 5.0
+_DAMAGED = ("XX000", "XX001", "XX002")
+"""internal_error, which pgvector raises for an index, data_corrupted and index_corrupted."""
 _UNAVAILABLE = re.compile(r"08...|53...|57P0.|58...|25P03")
 _SECRETS = (
     (re.compile(r"(\w+://[^:/@\s]*:)\S*(@)"), r"\1***\2"),
@@ -60,6 +62,11 @@ def translate() -> Iterator[None]:
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             raise StorePermission(
                 f"The store's database user lacks a right: {said}. Grant it, or connect as the owner of the tables."
+            ) from error
+        if error.sqlstate in _DAMAGED:
+            raise StoreDamaged(
+                f"The store's server found something that cannot be: {said}. Run: livedex maintain, which rebuilds "
+                "indexes that are damaged, then: livedex audit --repair"
             ) from error
         if _is_unavailable(error):
             raise StoreUnavailable(

@@ -120,14 +120,17 @@ class Log:
         async with self._connection.pipeline(), self._connection.transaction():
             await self._execute("flush")
 
-    async def append(self, changes: Sequence[Change], epoch: int, position: str, time: datetime) -> Appended:
-        """Write whole source transactions and the position after them, in one transaction of the store."""
+    async def append(
+        self, changes: Sequence[Change], epoch: int, position: str, time: datetime, clock: datetime | None = None
+    ) -> Appended:
+        """Write whole source transactions and the position after them, in one transaction of the store. `clock` is what
+        the source's clock shows now, where that is known."""
         changes = await self.forgotten.pass_over(changes)
         folded = await self._fold(changes)
         resolved = await self._resolve(folded)
         async with self._commit({row["slot"] for row in resolved.rows}):
             await self._check(await self._write(folded, resolved, epoch))
-            await self._execute("advance", position=position, time=time)
+            await self._execute("advance", position=position, time=time, clock=clock)
         return _appended(changes, resolved)
 
     async def append_snapshot(self, changes: Sequence[Change], epoch: int) -> Appended:
@@ -155,19 +158,13 @@ class Log:
             await self._check(lost)
             if epoch == 1 or not self._crowd.is_limited:
                 await note_judged(self._connection, self._source, self._partition)  # every row was read
-            await self._note_clock(clock)
-            await self._execute("advance", position=position, time=time)
+            await self._execute("advance", position=position, time=time, clock=clock)
         return lost.deletes
 
     async def heartbeat(self, position: str, time: datetime, clock: datetime | None = None) -> None:
         """Nothing happened up to here. `clock` is what the source's clock shows now, where that is known."""
         async with self._commit():
-            await self._note_clock(clock)
-            await self._execute("advance", position=position, time=time)
-
-    async def _note_clock(self, clock: datetime | None) -> None:
-        if clock is not None:
-            await self._execute("note_clock", clock=clock)
+            await self._execute("advance", position=position, time=time, clock=clock)
 
     async def stage(self, changes: Sequence[Change]) -> None:
         """Keep a part of a large transaction aside until `append_staged`."""
@@ -182,7 +179,9 @@ class Log:
     def is_staging(self) -> bool:
         return self._staged > 0
 
-    async def append_staged(self, epoch: int, position: str, time: datetime) -> Appended:
+    async def append_staged(
+        self, epoch: int, position: str, time: datetime, clock: datetime | None = None
+    ) -> Appended:
         """Write a large transaction from its parts, as one: nobody sees half of it."""
         facts = await self._row("staged_facts")
         # Rows that swap keys must be followed together; without such moves each part stands for itself.
@@ -198,7 +197,7 @@ class Log:
             await self._check(lost)
             await self._execute("commit_together", after=base)
             await self._execute("unstage")
-            await self._execute("advance", position=position, time=time)
+            await self._execute("advance", position=position, time=time, clock=clock)
         unchanged, self._staged = self._staged - written, 0
         return Appended(written, unchanged)
 

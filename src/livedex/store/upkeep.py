@@ -12,6 +12,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 
+from livedex.errors import StoreDamaged
 from livedex.model import Generation
 from livedex.rules.upkeep import Action, IndexSize, Kind, Measured, TableSize
 from livedex.store.database import Database, translate
@@ -76,9 +77,7 @@ class Keeper:
         if building["building"]:
             indexes = [index for index in indexes if index.valid]
         await self._note_baselines(generation, [i for i in indexes if i.valid and i.usual_bytes_per_row is None])
-        (probed,) = await self._rows(STATEMENTS.for_schema(generation.schema)["self_recall"], sample=SAMPLE)
-        recall = probed["found"] / probed["asked"] if probed["asked"] else None
-        return Measured(tables, indexes, _vector_index(generation), recall)
+        return Measured(tables, indexes, _vector_index(generation), await self._self_recall(generation))
 
     async def act(self, action: Action, generation: Generation | None) -> None:
         """Do it, and take note of it."""
@@ -137,6 +136,13 @@ class Keeper:
             dropped += len(rows)
             if len(rows) < TOMBSTONES_AT_ONCE:
                 return dropped
+
+    async def _self_recall(self, generation: Generation) -> float | None:
+        try:
+            (probed,) = await self._rows(STATEMENTS.for_schema(generation.schema)["self_recall"], sample=SAMPLE)
+        except StoreDamaged:
+            return 0.0  # an index that cannot be read finds nothing
+        return probed["found"] / probed["asked"] if probed["asked"] else None
 
     async def _rebuilt(self, index: str, generation: Generation) -> None:
         indexes = [IndexSize(**row) for row in await self._rows(SQL["indexes"], **_values(generation))]

@@ -7,11 +7,13 @@ WHERE source_id = %(source_id)s AND partition = %(partition)s AND ended_at IS NU
 UPDATE livedex.holds SET ended_at = clock_timestamp() WHERE hold_id = %(hold_id)s;
 
 -- name: recent_deletes
--- How many seconds ago how many documents went, other than by age.
-SELECT floor(extract(epoch FROM clock_timestamp() - captured_at))::double precision AS age, count(*) AS deletes
-FROM livedex.changes
-WHERE source_id = %(source_id)s AND op IN ('d', 't') AND NOT expired
-    AND captured_at > clock_timestamp() - make_interval(secs => %(seconds)s)
+-- How many seconds ago how many documents went, other than by age, and have not come back: a table that is written anew
+-- in one transaction leaves deletes in the history, and lost nothing.
+SELECT floor(extract(epoch FROM clock_timestamp() - c.captured_at))::double precision AS age, count(*) AS deletes
+FROM livedex.changes c
+WHERE c.source_id = %(source_id)s AND c.op IN ('d', 't') AND NOT c.expired AND c.before = 0
+    AND c.captured_at > clock_timestamp() - make_interval(secs => %(seconds)s)
+    AND NOT EXISTS (SELECT FROM livedex.documents d WHERE d.document = c.document AND NOT d.deleted)
 GROUP BY 1;
 
 -- name: count_documents

@@ -13,7 +13,8 @@ FROM livedex.documents d
 WHERE d.source_id = %(source_id)s AND d.deleted AND d.key_hash = ANY(%(key_hashes)s::bytea[]);
 
 -- name: write
--- Take the lock, hand out seq and write rows and history in one statement. `ordinal` counts from 1.
+-- Take the lock, hand out seq and write rows and history in one statement. `ordinal` counts from 1. A tombstone may have
+-- been dropped since it was looked up: what was to come back in its place is a new document then.
 WITH head AS (
     UPDATE livedex.log_head SET seq = seq + %(count)s RETURNING seq - %(count)s AS base
 ), incoming AS MATERIALIZED (
@@ -31,6 +32,7 @@ WITH head AS (
         raw_hash = i.raw_hash, content_hash = i.content_hash, content_bytes = i.content_bytes, raw = i.raw,
         source_position = i.source_position, source_time = i.source_time, captured_at = i.captured_at
     FROM incoming i WHERE d.document = i.document
+    RETURNING d.document
 ), inserted AS (
     INSERT INTO livedex.documents (source_id, key, key_hash, collection, document_id, seq, commit_seq, slot, epoch,
         deleted, tenant, acl, title, metadata, updated_at, version, raw_hash, content_hash, content_bytes, raw,
@@ -38,26 +40,26 @@ WITH head AS (
     SELECT %(source_id)s, key, key_hash, collection, document_id, seq, commit_seq, slot, %(epoch)s,
         deleted, tenant, acl, title, metadata, updated_at, version, raw_hash, content_hash, content_bytes, raw,
         source_position, source_time, captured_at
-    FROM incoming WHERE document IS NULL
+    FROM incoming i WHERE document IS NULL OR NOT EXISTS (SELECT FROM updated u WHERE u.document = i.document)
     RETURNING document, seq
 ), history AS (
     INSERT INTO livedex.changes (seq, source_id, document, key_hash, op, version, source_position, source_time,
         captured_at)
-    SELECT i.seq, %(source_id)s, coalesce(i.document, n.document), i.key_hash, i.op::"char", i.version,
+    SELECT i.seq, %(source_id)s, coalesce(n.document, i.document), i.key_hash, i.op::"char", i.version,
         i.source_position, i.source_time, i.captured_at
     FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq
 ), passed AS (
     -- What came before within the same changes, and stood in no log.
     INSERT INTO livedex.changes (seq, source_id, document, key_hash, op, version, source_position, source_time,
         captured_at, before)
-    SELECT i.seq, %(source_id)s, coalesce(i.document, n.document), p.key_hash, p.op::"char", p.version,
+    SELECT i.seq, %(source_id)s, coalesce(n.document, i.document), p.key_hash, p.op::"char", p.version,
         p.source_position, p.source_time, i.captured_at, p.before
     FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq
     CROSS JOIN LATERAL jsonb_to_recordset(i.passed) AS p(before integer, op text, key_hash bytea, version text,
         source_position text, source_time timestamptz)
     WHERE i.passed IS NOT NULL
 )
-SELECT i.ordinal, coalesce(i.document, n.document) AS document
+SELECT i.ordinal, coalesce(n.document, i.document) AS document
 FROM incoming i LEFT JOIN inserted n ON n.seq = i.seq ORDER BY i.ordinal;
 
 -- name: tombstone
@@ -144,17 +146,15 @@ ON CONFLICT (document, generation) DO UPDATE SET stage = excluded.stage, reason 
 DELETE FROM livedex.quarantine WHERE generation = 0 AND document = ANY(%(documents)s::bigint[]);
 
 -- name: advance
--- By the source's clock, but no later than by the store's: a clock that is ahead must not make old data look fresh.
-UPDATE livedex.partitions SET position = %(position)s, position_serial = position_serial + 1,
-    position_time = least(
-        %(time)s - make_interval(secs => greatest(0, coalesce(clock_offset_seconds, 0))), clock_timestamp()),
-    heartbeat_at = clock_timestamp(), state = 'streaming', error = NULL
-WHERE source_id = %(source_id)s AND partition = %(partition)s;
-
--- name: note_clock
--- How far the source's clock is ahead. What the way from there to here takes makes it less, never more.
-UPDATE livedex.partitions SET clock_offset_seconds = extract(epoch FROM %(clock)s::timestamptz - clock_timestamp())
-WHERE source_id = %(source_id)s AND partition = %(partition)s;
+-- By the source's clock, less what that is ahead, and no later than now: a clock that is ahead must not make old data look
+-- fresh. What the way from there to here takes makes it look less ahead than it is, never more.
+UPDATE livedex.partitions p SET position = %(position)s, position_serial = p.position_serial + 1,
+    position_time = least(%(time)s - make_interval(secs => greatest(0, coalesce(clock.ahead, 0))), clock_timestamp()),
+    clock_offset_seconds = clock.ahead, heartbeat_at = clock_timestamp(), state = 'streaming', error = NULL
+FROM (SELECT coalesce(extract(epoch FROM %(clock)s::timestamptz - clock_timestamp()), clock_offset_seconds)
+          ::double precision AS ahead
+      FROM livedex.partitions WHERE source_id = %(source_id)s AND partition = %(partition)s) AS clock
+WHERE p.source_id = %(source_id)s AND p.partition = %(partition)s;
 
 -- name: begin_epoch
 -- Where a position stood, everything up to it stays searchable while the snapshot is read: a folder begins each time with

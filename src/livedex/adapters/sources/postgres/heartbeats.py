@@ -28,6 +28,7 @@ class Heartbeats:
         self._probe: WrittenPosition | None = None
         self._proven: datetime | None = None
         self._read: tuple[datetime, float] | None = None
+        self._sent: tuple[datetime, float] | None = None
 
     @property
     def probe(self) -> WrittenPosition | None:
@@ -40,11 +41,15 @@ class Heartbeats:
 
     @property
     def clock(self) -> datetime | None:
-        """What the server's clock shows now, counted on from when it was last read."""
-        if self._read is None:
-            return None
-        time, at = self._read
-        return time + timedelta(seconds=self._monotonic() - at)
+        """What the server's clock shows now at least, counted on from when it was last read or heard of. Of a clock
+        that is set ahead the next frame tells, of one that is set back the next probe."""
+        now = self._monotonic()
+        shown = [time + timedelta(seconds=now - at) for time, at in filter(None, (self._read, self._sent))]
+        return max(shown, default=None)
+
+    def heard(self, sent: tuple[datetime, float] | None) -> None:
+        """When the server sent its last frame, by its clock, and when that arrived."""
+        self._sent = sent
 
     def committed(self, position: Position, time: datetime) -> None:
         """Everything up to a commit was handed on."""

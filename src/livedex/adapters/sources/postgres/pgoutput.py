@@ -111,9 +111,10 @@ Message = Begin | Commit | Relation | Insert | Update | Delete | Truncate | Skip
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A frame with one message."""
+    """A frame with one message. `sent` is what the server's clock showed then."""
 
     message: bytes
+    sent: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ _INT32 = struct.Struct(">I")
 _BEGIN = struct.Struct(">QqI")
 _COMMIT = struct.Struct(">BQQq")
 _KEEPALIVE = struct.Struct(">QqB")
+_SENT = struct.Struct(">q")
 _STATUS = struct.Struct(">cQQQqB")
 _PAYLOAD_HEADER_BYTES = 25  # tag, start, end and send time
 
@@ -140,7 +142,8 @@ _PAYLOAD_HEADER_BYTES = 25  # tag, start, end and send time
 def decode_frame(data: bytes) -> Frame:
     """One CopyData of a replication stream. Raises SourceError when it is none."""
     if data[:1] == b"w" and len(data) > _PAYLOAD_HEADER_BYTES:
-        return Payload(data[_PAYLOAD_HEADER_BYTES:])
+        (microseconds,) = _SENT.unpack_from(data, _PAYLOAD_HEADER_BYTES - _SENT.size)
+        return Payload(data[_PAYLOAD_HEADER_BYTES:], _time(microseconds))
     if data[:1] == b"k" and len(data) == 1 + _KEEPALIVE.size:
         wal_end, microseconds, reply = _KEEPALIVE.unpack_from(data, 1)
         return Keepalive(wal_end, _time(microseconds), bool(reply))

@@ -65,6 +65,8 @@ class ReplicationStream:
         self._paused = False
         self._wake = asyncio.Event()
         self._failure: BaseException | None = None
+        self.server_clock: tuple[datetime, float] | None = None
+        """What the server's clock showed when it sent the last frame, and when that arrived by the loop's time."""
         self._last_heard = self._loop.time()
         self._last_status = 0.0
         self._pending_status: asyncio.TimerHandle | None = None
@@ -188,6 +190,7 @@ class ReplicationStream:
                 raise self._end_of_stream()
             self._last_heard = self._loop.time()
             frame = decode_frame(bytes(copied))
+            self.server_clock = (frame.time if isinstance(frame, Keepalive) else frame.sent, self._last_heard)
             if isinstance(frame, Keepalive):
                 self._received = max(self._received, frame.wal_end)
                 if frame.reply_requested:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from psycopg import AsyncConnection
@@ -333,10 +334,13 @@ def _arrived(stream: ReplicationStream, transactions: Transactions, heartbeats: 
     for event in _decoded(stream, transactions, heartbeats):
         if isinstance(event, Changes) and event.complete:
             heartbeats.committed(Position.parse(event.position), event.time)
-        yield event
+            yield replace(event, clock=heartbeats.clock)
+        else:
+            yield event
 
 
 def _decoded(stream: ReplicationStream, transactions: Transactions, heartbeats: Heartbeats) -> Iterator[SourceEvent]:
+    heartbeats.heard(stream.server_clock)
     try:
         while (frame := stream.take()) is not None:
             if isinstance(frame, Keepalive):
