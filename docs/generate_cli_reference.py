@@ -54,6 +54,7 @@ numbers with the unit in the name.
 | `capturing` | whether a process follows every source of the view right now |
 | `timings` | `embed_ms` and `search_ms`; `contract_ms` where the view has a contract |
 | `searched_at` | the store's time when it was searched |
+| `lexical_only` | how many documents of the view are found by words alone, for want of [budget](../how-to/cost.md) |
 | `verdict` | what came of the view's [contract](../how-to/contracts.md), see below; null without one |
 
 A watermark has `source`, `position`, `time`, `heartbeat_at`, `state` and `lag_seconds`: [what they
@@ -85,13 +86,20 @@ A hit:
 `livedex status --json` holds
 
 - `sources`, each with `source`, `kind`, `partition`, `state`, `error`, `position`, `position_time`, `heartbeat_at`,
-  `clock_offset_seconds`, `documents`;
+  `clock_offset_seconds`, `documents`, `schema_change` (the newest change of a column that waits for somebody);
 - `views`, each with `view`, `generation`, `embedding_model`, `schema_version`, `shards`, `indexed`, `documents`,
   `chunks`, `backlog`, `quarantined`, `target_lag_seconds`, `lag_seconds`, `data_timestamp`, `window_seconds` and over
   that time `lag_p50_seconds`, `lag_p95_seconds`, `lag_p99_seconds` (commit to searchable), `delete_p50_seconds`,
   `delete_p95_seconds`, `delete_p99_seconds` (delete to unsearchable), `within_target`, `stale_retrieval_rate`;
-  `watermark`, `capturing`, `errors`, `totals`;
-- `quarantined`, the number of documents in quarantine.
+  `watermark`, `capturing`, `errors`, `totals`; of its [limits](../how-to/cost.md) `cost`; of its room on disk `size`,
+  `bytes_per_chunk` and `index_inserts_per_text` ([what they mean](../how-to/upkeep.md));
+- `quarantined`, the number of documents in quarantine;
+- `audit`, the last one: `audit_id`, `finished_at`, `subject` (null: everything), how many findings it `found` and how
+  many are `left`, `not_compared` and `error`; null without any.
+
+`cost` has `debounce_seconds`, `tokens_per_day`, `when_spent`, `tokens_today`, `ttl_seconds`, `goes_on_at`, and numbers
+of documents: `debounced` (not quiet yet), `paused` (waiting for budget), `lexical_only` and `expired`. `size` has
+`bytes`, `vector_index_bytes`, `text_index_bytes`, `dead_share` and `maintained_at`.
 
 `livedex up --json` and `livedex serve --json` print one object a line, each with `time` and `event`:
 
@@ -114,7 +122,18 @@ The others:
 | `embed` | `{"model": ..., "embedding": "[0.1,...]"}` |
 | `token` | `{"token": "kb:7391406215:1:0/16B3748"}` |
 | `dsn` | `{"dsn": ...}` |
-| `source resync` | `{"source": ...}` |
+| `source resync`, `source retry` | `{"source": ...}` |
+| `source show` | `{"source": ..., "holds": [...]}`, the newest first; see below |
+| `source resume` | `{"source": ..., "resumed": {...}}`, what was let pass; it needs `--yes` |
+| `source schema` | `{"source": ..., "schema_changes": [...]}`; see below |
+| `audit` | what was compared and found; see below |
+| `maintain` | `actions`, `partitions_dropped`, `tombstones_dropped`; `elsewhere`: another process is at it |
+| `purge` | without `--yes` `purged` (false), `documents`, `unknown` keys and `rows` by table; with it the receipt |
+| `purge --finish`, `receipts` | `{"receipts": [...]}`; see below |
+| `unpurge` | `{"source": ..., "lifted": 1}` |
+| `lineage` | `source`, `document_id`, `state`, `versions` and `quarantine`; see below |
+| `retrievals list` | `{"retrievals": [...], "lost": 0}`; see below |
+| `replay` | `then`, `now`, `why_not`, `changes` and `differences`; see below |
 | `contract show` | `{"view": ..., "contract": ..., "clauses": {...}}` |
 | `contract check` | how much of a view is within its contract; see below |
 | `escalations list` | `{"escalations": [...]}` |
@@ -130,14 +149,33 @@ The others:
 | `demo --docs` | `folder`, `embedder`, `documents`, `first_load` and `quarantined`, a number |
 
 - `contract check` has `view`, `contract`, `documents`, `documents_within`, `documents_partly`, `chunks`,
-`chunks_within`, `clauses`, `violations`, `section_types` and `document_types`. Each of `clauses` has `clause`, how
-many `documents` and `chunks` violate it, and `examples`, some document ids; `violations` are those of the view as a
-whole.
+  `chunks_within`, `clauses`, `violations`, `section_types` and `document_types`. Each of `clauses` has `clause`, how
+  many `documents` and `chunks` violate it, and `examples`, some document ids; `violations` are those of the view as a
+  whole.
 - An escalation has `escalation` (its number), `view`, `state` (`open`, `taken` or `resolved`), `question`, `tenant`,
   `contract`, `violations`, `nearest` (as `dropped` of a verdict), `retrieval_id`, `times`, `opened_at`, `last_at`,
   `taken_by`, `taken_at`, `resolved_by`, `resolved_at` and `resolution`.
-- A document in quarantine has `quarantine_id`, `source`, `document_id`, `view`, `stage` (`map`, `chunk` or `embed`),
-  `reason`, `version`, `attempts`, `first_at` and `last_at`.
+- A document in quarantine has `quarantine_id`, `source`, `document_id`, `view`, `stage` (`map`, `expect`, `chunk` or
+  `embed`), `reason`, `version`, `attempts`, `first_at` and `last_at`.
+- A hold of a source has `source`, `partition`, `is_open`, `reason` (while it is open), `held_at`, `kinds` (`deletes`,
+  `shrinks`), how many `deletes` and `shrinks` of how many `documents`, `examples`, `approved_at`, `approved_by` and
+  `ended_at`. A change of a column has `table`, `column`, `kind`, `was` and `became` (types), `mapped`, `seen_at`, and
+  `resolved_at`, null while it waits for somebody.
+- `audit` has `audit_id`, `started_at`, `finished_at`, `repair`, `deep`, `found`, `left` and `parts`: each with
+  `subject` (`store`, `source` or `view`), `name`, `compared`, `unjudged`, `skipped` (why it was not compared),
+  `seconds`, `source_bytes`, `content_bytes`, and `findings` of a `kind`, with how many were `found` and are `left`, a
+  `note` and `examples`.
+- A receipt has `purge_id`, `action`, `source`, `made_at`, `made_by`, `reason`, how many `documents` and `keys`,
+  `removed` rows by table, `finished_at`, `complete` (whether the files are written anew too) and `remains`, what it did
+  not reach.
+- A version in a lineage has `op`, `version`, `position`, `committed_at`, `captured_at`, `expired` and `served`, for
+  each generation `view`, `generation`, `active`, `served`, `embedded_at`, `searchable_at`, `replaced_at`,
+  `lag_seconds` and `texts_written`.
+- A recorded search has `retrieval_id`, `at`, `view`, `generation`, `query`, `tenant`, `principals`, `top_k`, `mode`,
+  `lag_seconds`, `stale`, `contract`, `outcome` and the number of `hits`; `lost` is how many could not be recorded.
+  `then` of a replay is such a record with all its hits, `now` a retrieval (null if it could not be asked again:
+  `why_not`). A difference has `became`, `document_id`, rank, score and version `then_` and `now_`, `at`,
+  `searchable_at` and an `explanation`.
 - A model has `name`, `revision`, `path`, `bytes`, `intact` and `precisions`.
 - A check of `doctor` has `name`, `state` (`ok`, `warning`, `failed` or `not checked`), `message` and `remedy`, which is
   null or what to run.
@@ -152,13 +190,13 @@ whole.
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | an error that livedex did not expect; of `livedex doctor`: something it checked failed |
+| 1 | an error that livedex did not expect; of `livedex doctor` and `livedex audit`: something was found |
 | 2 | wrong usage or configuration, or no such view, source or document |
 | 3 | the store: the PostgreSQL that holds the index |
 | 4 | a source |
 | 5 | the embedder |
 | 6 | the view is not as fresh as the search asked for |
-| 130 | interrupted |
+| 130 | interrupted, or a question was not answered with yes |
 """
 
 

@@ -309,7 +309,8 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Whether a retrieval was as fresh as was asked for; `unmet` says in which respects not."""
+    """Whether a retrieval was as fresh as was asked for; `unmet` says in which respects not. `waited_seconds` is 0
+    where the first search was."""
 
     met: bool = True
     waited_seconds: float = 0.0

@@ -97,11 +97,12 @@ def test_readme_leads_from_its_configuration_to_searching(shop: Shop) -> None:
     shop.configure(configuration)
     told = commands(README, "Use it")
     assert told.pop(3) == ["up"]  # which the quickstart's test runs
-    doctor, sync, search, status = [shop.run("-m", "livedex", *words) for words in told]
+    doctor, sync, search, status, audit = [shop.run("-m", "livedex", *words) for words in told]
     assert "✓ publication" in doctor
     assert [line.split() for line in sync.splitlines()[1:]] == [["handbook", "3", "0", "0", "0", "0", "3"]]
     assert "Refunds are paid within fourteen days" in search.partition(" 2  ")[0]
     assert "nothing waits · indexed" in status
+    assert "nothing found" in audit
     (program,) = blocks(README, "python")
     lag, hit, *_ = shop.run("-c", program).splitlines()
     assert lag.endswith("s behind the source")
@@ -138,7 +139,8 @@ async def test_sql_reference_tells_the_columns_and_its_examples_run(shop: Shop) 
         await index.sync()
         vector, model = await index.embed("handbook", "refunds")
     page = ROOT / "docs" / "reference" / "sql.md"
-    told = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    written = page.read_text(encoding="utf-8").partition("\n## Freshness")[0]
+    told = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", written, re.MULTILINE)
     columns = """SELECT attname, atttypid::regtype::text, col_description(attrelid, attnum)
         FROM pg_attribute WHERE attrelid = 'handbook'::regclass AND attnum > 0 ORDER BY attnum"""
     with psycopg.connect(shop.environ["LIVEDEX_DATABASE_URL"], autocommit=True) as connection:

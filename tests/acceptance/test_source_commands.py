@@ -22,10 +22,10 @@ class Program:
 
     world: World
 
-    def run(self, *arguments: str, exits: int = 0) -> str:
-        """What it prints, errors included; insists on the exit code."""
+    def run(self, *arguments: str, exits: int = 0, answer: str = "") -> str:
+        """What it prints, errors included; insists on the exit code. `answer` is what it may read."""
         given = ["--config", str(self.world.config), *arguments]
-        ended = CliRunner().invoke(app, given, env=self.world.environ | {"COLUMNS": "200"})
+        ended = CliRunner().invoke(app, given, env=self.world.environ | {"COLUMNS": "200"}, input=answer)
         assert ended.exit_code == exits, f"{arguments}: exit code {ended.exit_code}\n{ended.output}"
         return ended.output
 
@@ -59,9 +59,20 @@ def test_a_held_source_ends_sync_with_the_code_of_sources_and_is_let_pass_by_a_p
         [f"doc-{number}" for number in range(1, 6)],
     )
     assert "doc-1, doc-2" in program.run("source", "show", "kb")
-    assert "Let this pass?" in program.run("source", "resume", "kb", exits=1)
+    status, found = program.run("status"), program.run("search", "handbook", "text")
+    doctor = program.run("doctor", exits=1)
+    assert "kb is held · as of" in status
+    assert "kb is held: this is" in found
+    assert "✗ capture: Source kb is held" in doctor
+    assert "! freshness: kb is held" in doctor
+    assert [said for said in (status, found, doctor) if "livedex up" in said] == []  # which would mend nothing
+    for answer in ("n\n", ""):  # no, and nobody there
+        said = program.run("source", "resume", "kb", exits=130, answer=answer)
+        assert "Let this pass?" in said
+        assert "Nothing was let pass: kb stays held." in said
     assert program.json("status")["sources"][0]["state"] == "held"
-    program.run("source", "resume", "kb", "--yes")
+    program.run("source", "resume", "kb", "--json", exits=2)
+    assert program.json("source", "resume", "kb", "--yes")["resumed"]["approved_by"]
     program.run("sync")
     assert program.json("status")["sources"][0]["documents"] == 1
     (hold,) = program.json("source", "show", "kb")["holds"]

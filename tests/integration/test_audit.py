@@ -249,6 +249,9 @@ async def test_many_ghosts_are_deleted_only_when_that_is_asked_for(world: World)
     assert [(finding.kind, finding.left) for part in held.parts for finding in part.findings] == [(Kind.GHOST, 150)]
     assert found(approved) == {Kind.GHOST: 150}
     assert approved.left == 0
+    # Nor does the brake count them with what goes next.
+    world.execute("DELETE FROM documents WHERE doc_id = 'apple'")
+    await sync(world)
     await check_view(world)
 
 
@@ -271,6 +274,18 @@ async def test_audits_run_by_themselves_and_repair(world: World) -> None:
     damage(world, "UPDATE livedex.documents SET title = 'forged' WHERE document_id = 'apple'")
     async with world.open() as index, following(index), asyncio.timeout(60):
         await until(lambda: world.stored("SELECT count(*) FROM livedex.documents WHERE title = 'forged'") == [(0,)])
+    await check_view(world)
+
+
+async def test_repairs_wait_for_no_debounce(world: World) -> None:
+    world.config.write_text(
+        world.config.read_text().replace("handbook: {", "handbook: {debounce: {quiet: 1h, at_most: 1h}, ")
+    )
+    await sync(world)
+    damage(world, "DELETE FROM {g}.vectors WHERE chunk = (SELECT min(chunk) FROM {g}.chunks)")
+    report = await audited(world, "handbook", repair=True)
+    assert (found(report), report.left) == ({Kind.VECTOR: 1}, 0)
+    assert found(await audited(world, "handbook")) == {}
     await check_view(world)
 
 

@@ -14,7 +14,7 @@ from tests.world import World
 
 import livedex
 from livedex.errors import NotFound
-from livedex.model import Outcome, Query, Retrieval
+from livedex.model import Freshness, Outcome, Query, Retrieval
 from livedex.ports import Vectors
 from livedex.retrieve.contracted import Contracted
 from livedex.rules.contracts import Contract, Facts, judge
@@ -98,11 +98,13 @@ async def test_rare_types_fill_top_k_however_many_others_are_nearer(library: Wor
 
 
 class Counting:
-    """Counts what is asked of the retriever within."""
+    """Counts what is asked of the retriever within, which is said to have waited."""
 
-    def __init__(self, within: livedex.Index) -> None:
+    def __init__(self, within: livedex.Index, waits: float = 0) -> None:
         self.asked: list[int] = []
+        self.patience: list[float] = []
         self._index = within
+        self._waits = waits
 
     @property
     def model(self) -> str:
@@ -110,7 +112,9 @@ class Counting:
 
     async def retrieve(self, query: Query) -> Retrieval:
         self.asked.append(query.top_k)
-        return await self._index.retrieve("handbook", query)
+        self.patience.append(query.wait_seconds)
+        found = await self._index.retrieve("handbook", query)
+        return replace(found, freshness=Freshness(waited_seconds=min(self._waits, query.wait_seconds)))
 
     async def embed(self, text: str) -> Vectors:
         raise AssertionError(text)
@@ -132,6 +136,15 @@ async def test_there_is_one_search_where_all_is_well(
         counting = Counting(index)
         await Contracted(counting, contract, index.escalations).retrieve(Query("refunds take days"))
     assert counting.asked == asked
+
+
+async def test_searches_under_contract_wait_no_longer_together_than_one_may(library: World, tmp_path: Path) -> None:
+    async with under(library, "{}", tmp_path) as index:
+        counting = Counting(index, waits=1.5)
+        contracted = Contracted(counting, Contract("handbook", require=("nothing",)), index.escalations)
+        retrieval = await contracted.retrieve(Query("refunds take days", wait_seconds=2))
+    assert counting.patience == [2, 0.5, 0]
+    assert retrieval.freshness.waited_seconds == 2
 
 
 async def test_where_many_violate_one_search_comes_to_do(library: World, tmp_path: Path) -> None:

@@ -288,6 +288,9 @@ async def test_spent_budget_pauses_embedding_and_nothing_else(world: World) -> N
     assert {type(error) for error in errors} == {BudgetSpent}
     with pytest.raises(BudgetSpent):
         await sync(world)
+    bounded(world, view=NOTHING_LEFT.replace("WHEN", "lexical_only"))
+    await sync(world)
+    assert waiting(world) == {"a": "words"}
     bounded(world)
     await sync(world)
     await check_view(world)

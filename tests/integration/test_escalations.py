@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from tests.contracted import QUESTION, built_library, make, sync, under
 from tests.world import World
@@ -15,7 +17,9 @@ from livedex.errors import NotFound
 from livedex.model import Query
 from livedex.rules.escalations import State
 from livedex.store.embedded import EmbeddedServer
+from livedex.store.statements import load
 
+WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'livedex.leases'::regclass"
 ESCALATING = "{require: [team], on_violation: escalate}"
 
 
@@ -72,6 +76,12 @@ async def test_a_question_that_is_not_to_be_kept_is_known_again(library: World, 
     assert library.stored("SELECT 1 FROM livedex.escalations e WHERE e::text LIKE %s", f"%{question}%") == []
 
 
+async def test_half_a_character_in_a_question_keeps_no_ticket_from_being_opened(library: World, tmp_path: Path) -> None:
+    async with under(library, ESCALATING, tmp_path) as index:
+        number = await ask(index, "refunds \ud83d")
+        assert (await index.escalations.one(number)).question == "refunds ?"
+
+
 async def test_many_who_ask_at_once_open_one_ticket(library: World, tmp_path: Path) -> None:
     async with under(library, ESCALATING, tmp_path) as index:
         numbers = await asyncio.gather(*(ask(index, "refunds for many") for _ in range(8)))
@@ -108,5 +118,46 @@ async def test_a_ticket_names_no_document_that_is_gone_by_then(world: World, tmp
         await index.sync()
         number = await index.escalations.open(Query("another"), retrieval, retrieval.verdict)
         named = [dropped.document_id for dropped in (await index.escalations.one(number)).nearest]
+        assert (await index.escalations.one(number)).question == "another"
     gone = retrieval.verdict.dropped[0].document_id
     assert named == [d.document_id for d in retrieval.verdict.dropped if d.document_id != gone]
+
+
+async def test_a_ticket_that_comes_after_a_purge_holds_no_question(world: World, tmp_path: Path) -> None:
+    await sync(world)
+    async with under(world, ESCALATING, tmp_path) as index:
+        retrieval = await index.search("handbook", QUESTION)
+        assert retrieval.verdict is not None
+        purged = retrieval.verdict.dropped[0].document_id
+        await index.forgetting.purge("kb", [purged], by="anna", rewrite=False)
+        ticket = await index.escalations.one(
+            await index.escalations.open(Query(f"What does {purged} say?"), retrieval, retrieval.verdict)
+        )
+    assert ticket.question is None
+    assert purged not in {dropped.document_id for dropped in ticket.nearest}
+
+
+async def test_a_purge_takes_questions_that_the_document_was_nearest_to_earlier(world: World, tmp_path: Path) -> None:
+    await sync(world)
+    async with under(world, ESCALATING, tmp_path) as index:
+        retrieval = await index.search("handbook", QUESTION)
+        assert retrieval.verdict is not None
+        first = retrieval.verdict.dropped[0].document_id
+        others = tuple(each for each in retrieval.verdict.dropped if each.document_id != first)
+        number = await index.escalations.open(Query("another"), retrieval, retrieval.verdict)
+        later = replace(retrieval.verdict, dropped=others)
+        assert await index.escalations.open(Query("another"), retrieval, later) == number
+        await index.forgetting.purge("kb", [first], by="anna", rewrite=False)
+        assert (await index.escalations.one(number)).question is None
+
+
+async def test_tickets_wait_for_a_purge_that_is_under_way(world: World, tmp_path: Path) -> None:
+    await sync(world)
+    async with under(world, ESCALATING, tmp_path) as index:
+        with psycopg.connect(world.store_dsn) as purging:
+            purging.execute(load("purge")["exclude_workers"])
+            ticket = asyncio.create_task(ask(index))
+            async with asyncio.timeout(20):
+                while not await asyncio.to_thread(world.stored, WAITING):  # noqa: ASYNC110  # it happens in the store
+                    await asyncio.sleep(0.01)
+        assert (await index.escalations.one(await ticket)).question == QUESTION

@@ -22,13 +22,14 @@ from livedex.faults import Faults, NoFaults
 from livedex.flow.capture import capture
 from livedex.model import Change, Chunk, Generation, ModelIdentity, Op, Recipe, TableMapping
 from livedex.rules.diff import Plan, Wanted
+from livedex.rules.folding import Folded
 from livedex.rules.lexical import recipe
 from livedex.store.catalog import Catalog
 from livedex.store.chunk_rows import Batch, Outcome, Spent
 from livedex.store.chunks import Shard
 from livedex.store.database import Database, translate
 from livedex.store.documents import Appended, Log
-from livedex.store.entries import SourceRow
+from livedex.store.entries import Resolved, SourceRow
 from livedex.store.leases import Lease, acquire
 from livedex.store.lexicon import Lexicon
 from livedex.store.migrate import migrate
@@ -40,6 +41,12 @@ TIME = datetime(2026, 1, 2, tzinfo=UTC)
 RECIPE = Recipe(
     {"kind": "text", "version": 1}, {"kind": "whole", "version": 1}, ModelIdentity("made-up", "1", 4), recipe("simple")
 )
+
+
+LOCKS_ON_HEAD = """
+SELECT count(*) FROM pg_locks WHERE relation = 'livedex.log_head'::regclass AND mode = 'RowExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 class Hook:
@@ -220,6 +227,7 @@ async def test_invariant_2_second_writer_gets_its_seq_when_the_first_has_committ
     async with store.log(first, Hook("capture.before_commit", wait)) as one, store.log(second) as other:
         writing = asyncio.create_task(append(one, 1, insert("a")))
         await about_to_commit.wait()
+        await until(lambda: store.rows(LOCKS_ON_HEAD) == [(1,)])  # statements are sent ahead of their results
         waiting = asyncio.create_task(append(other, 1, insert("b")))
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -363,6 +371,26 @@ async def test_row_deleted_and_inserted_again_is_the_same_document(store: Store,
     assert store.identities() == {}
     await append(log, 3, insert("a", "back"))
     assert store.identities() == before
+
+
+async def test_row_comes_back_as_a_new_document_when_its_tombstone_is_dropped_meanwhile(store: Store, log: Log) -> None:
+    await append(log, 1, insert("a"))
+    await append(log, 2, delete("a"))
+    connection = await store.database.connect()
+    looked_up = log._resolve
+
+    async def resolve_and_drop(folded: Folded) -> Resolved:
+        resolved = await looked_up(folded)
+        await connection.execute("DELETE FROM livedex.documents WHERE deleted")
+        return resolved
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "_resolve", resolve_and_drop)
+        await append(log, 3, insert("a", "back"))
+    await connection.close()
+    ((document, _, content, deleted),) = store.documents().values()
+    assert (content, deleted) == ("back", False)
+    assert store.rows("SELECT document FROM livedex.changes WHERE seq = 3") == [(document,)]
 
 
 async def test_column_that_an_update_leaves_out_keeps_its_value(store: Store, log: Log) -> None:

@@ -200,6 +200,46 @@ async def test_keys_are_kept_away_that_a_document_had_before_or_that_nobody_has_
     await check_without(world, "doc-1", "moved", "never seen")
 
 
+async def test_document_whose_tombstone_is_dropped_is_forgotten_where_it_is_still_named(world: World) -> None:
+    write(world, "doc-1", f"Something about {CONTENT}")
+    write(world, "doc-2", "Another")
+    await sync(world)
+    async with world.open() as index:
+        await index.search("handbook", f"What about {CONTENT}?")
+    world.execute("DELETE FROM documents WHERE doc_id = 'doc-1'")
+    await sync(world)
+    ((document,),) = world.stored("DELETE FROM livedex.documents WHERE deleted RETURNING document")
+    write(world, "doc-1", "A later row under the same key")
+    await sync(world)
+    async with world.open() as index:
+        preview = await index.forgetting.preview("kb", ["doc-1"])
+    await purge(world, "doc-1")
+    assert [found.document_id for found in preview.documents] == ["doc-1", "doc-1"]
+    assert world.stored("SELECT query FROM livedex.retrievals") == [(None,)]
+    assert world.stored("SELECT count(*) FROM livedex.embeddings") == [(0,)]
+    for table in ("changes", "lag_samples", "retrieval_hits"):
+        assert world.stored(f"SELECT count(*) FROM livedex.{table} WHERE document = %s", document) == [(0,)]
+    await check_without(world, "doc-1")
+
+
+async def test_reports_of_audits_lose_the_names_of_what_was_purged(world: World) -> None:
+    write(world, KEY, "A text")
+    await sync(world)
+    world.stored(
+        "INSERT INTO livedex.audits (owner, wanted, report) VALUES ('me', '{}', %s) RETURNING 1",
+        json.dumps([
+            {"name": "kb", "skipped": None, "findings": [{"kind": "ghost", "note": f"{KEY} stays."}, {"note": None}]},
+            {"name": "handbook", "skipped": f"No {KEY}.", "findings": []},
+        ]),
+    )  # fmt: skip
+    receipt = await purge(world, KEY)
+    assert receipt.removed["livedex.audits"] == 1
+    assert world.stored("SELECT report FROM livedex.audits") == [([
+        {"name": "kb", "skipped": None, "findings": [{"kind": "ghost", "note": "(forgotten) stays."}, {"note": None}]},
+        {"name": "handbook", "skipped": "No (forgotten).", "findings": []},
+    ],)]  # fmt: skip
+
+
 async def test_key_that_another_row_has_now_is_not_kept_away_with_a_document_that_had_it_before(world: World) -> None:
     write(world, "doc-1", "A text")
     await sync(world)

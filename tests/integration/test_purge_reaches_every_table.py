@@ -49,7 +49,7 @@ HARMLESS = {
         "livedex.upkeep.action", "{g}.chunks.section_type",
     ],
     "figures": [
-        "livedex.audits.report", "livedex.escalation_nearest.scores", "livedex.escalation_nearest.violations",
+        "livedex.escalation_nearest.scores", "livedex.escalation_nearest.violations",
         "livedex.escalations.violations", "livedex.index_baselines.index_name", "livedex.purges.remains",
         "livedex.purges.removed", "livedex.retrieval_hits.scores", "livedex.retrievals.asked",
         "livedex.retrievals.freshness", "livedex.retrievals.timings", "livedex.retrievals.violations",

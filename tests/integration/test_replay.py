@@ -119,20 +119,41 @@ async def test_a_replay_tells_what_is_there_and_no_longer_served_to_whoever_aske
     world.execute("ALTER TABLE documents ADD COLUMN acl text DEFAULT '*'")
     world.config.write_text(world.config.read_text().replace("metadata: [category]", "metadata: [category], acl: acl"))
     world.execute("INSERT INTO documents VALUES ('four', 'Four', 'refund stamps', 'policy')")
+    world.execute("INSERT INTO documents VALUES ('five', '', 'refund cash', 'policy', now() - interval '40 days')")
     await synced(world)
     seen = await searched(world, principals=["ada"], filters={"category": ["policy", "draft"]})
     world.execute("UPDATE documents SET acl = 'grace' WHERE doc_id = 'one'")
     world.execute("UPDATE documents SET acl = 'ada' WHERE doc_id = 'two'")
     world.execute("UPDATE documents SET category = 'faq' WHERE doc_id = 'three'")
     world.execute("UPDATE documents SET category = 'draft' WHERE doc_id = 'four'")
-    world.config.write_text(world.config.read_text().replace("views:\n  handbook: {", CONTRACT))
+    promised = CONTRACT.replace("{contract", "{ttl: 30d, contract")
+    world.config.write_text(world.config.read_text().replace("views:\n  handbook: {", promised))
     await synced(world)
     async with world.open() as index:
         found = await index.replay(seen.retrieval_id)
     reasons = {each.document_id: each.became for each in found.differences}
     assert reasons.pop("two") in (Became.SAME, Became.MOVED)
-    assert reasons == {"one": Became.FORBIDDEN, "three": Became.FILTERED, "four": Became.WITHHELD}
+    assert reasons == {
+        "one": Became.FORBIDDEN, "three": Became.FILTERED, "four": Became.WITHHELD, "five": Became.EXPIRED,
+    }  # fmt: skip
     assert len(found.changes) == 1
+
+
+async def test_a_replay_says_why_nothing_is_served_now(world: World) -> None:
+    await synced(world)
+    seen = await searched(world)
+    world.config.write_text(
+        world.config.read_text().replace(
+            "views:\n  handbook: {", CONTRACT.replace("policy", "faq").replace("drop", "escalate")
+        )
+    )
+    async with world.open() as index:
+        found = await index.replay(seen.retrieval_id)
+    assert {each.became for each in found.differences} == {Became.WITHHELD}
+    assert "contract is not kept (document_types: 3 of 3 hits: category is none of: faq" in found.changes[-1]
+    assert found.now is not None
+    assert found.now.verdict is not None
+    assert found.now.verdict.escalation is None
 
 
 async def test_a_replay_tells_what_was_purged_and_nothing_of_it(world: World) -> None:

@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from tests.world import World
 import livedex
 from livedex.adapters.embedders.hashing import HashingEmbedder
 from livedex.errors import ModelMismatch, NotFound, QueryError, StoreDamaged
-from livedex.model import Hit, Mode
+from livedex.model import Generation, Hit, Mode, Query
 from livedex.retrieve import retriever
 from livedex.store.embedded import EmbeddedServer
+from livedex.store.lexicon import Lexicon
 from livedex.store.search import Found, find
 
 ODD = 'it\'s "odd" 100% né'
@@ -450,6 +452,28 @@ async def test_invariant_6_query_vector_of_another_model_is_refused(library: Wor
     async with livedex.open(library.config, environ=library.environ, embedders=other) as index:
         with pytest.raises(ModelMismatch, match="configure the former"):
             await index.search("handbook", "refund")
+
+
+class Promoting(retriever.Retriever):
+    """During a search a generation of another model begins to answer."""
+
+    async def _look(self, generation: Generation, *asked: Any, **settings: Any) -> Found:
+        found = await super()._look(generation, *asked, **settings)
+        return replace(found, marks=replace(found.marks, active_generation=generation.generation + 1))
+
+    async def _refresh(self) -> None:
+        model = replace(self._generation.recipe.model, revision="another")
+        recipe = replace(self._generation.recipe, model=model)
+        self._generation = replace(self._generation, generation=self._generation.generation + 1, recipe=recipe)
+
+
+async def test_invariant_6_query_vector_searches_no_generation_that_was_promoted_meanwhile(library: World) -> None:
+    async with library.open() as index:
+        generation = await index.catalog.active_generation("handbook")
+        assert generation is not None
+        asked = Promoting(index._database, index.catalog, generation, HashingEmbedder(), Lexicon("english_stem"))
+        with pytest.raises(ModelMismatch, match="configure the former"):
+            await asked.retrieve(Query("refund"))
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "nul \x00 character"])

@@ -94,6 +94,7 @@ def test_a_version_range_needs_a_mapped_version(tmp_path: Path) -> None:
         ("{version: {}}", "views.handbook.contract.version: has neither min nor max"),
         ("{section_types: [chapter]}", "views.handbook.contract.section_types[0]: must be one of"),
         ("{min_hits: 0}", "views.handbook.contract.min_hits: must be at least 1"),
+        ("{requre: [team]}", 'views.handbook.contract.requre: unknown key. Did you mean "require"?'),
         ("{min_score: {fused: 1}}", "views.handbook.contract.min_score.fused: unknown key."),
         ("{on_violation: ignore}", "views.handbook.contract.on_violation: must be one of"),
         ("{max_age: 0d}", "views.handbook.contract.max_age: must be longer than nothing"),

@@ -127,6 +127,13 @@ def test_the_bounds_of_the_version_belong_to_the_range(version: str, clauses: li
     assert violated(Contract("v", min_version="3", max_version="10"), version=version) == clauses
 
 
+@pytest.mark.parametrize("checksum", ["3" * 32, "f" * 32])
+@pytest.mark.parametrize("bounds", [{"min_version": "3"}, {"min_version": "2024-01-01"}, {"max_version": "zeta"}])
+def test_a_checksum_in_place_of_a_version_is_within_no_range(bounds: dict[str, str], checksum: str) -> None:
+    assert violated(Contract("v", **bounds), version=checksum) == ["version"]  # type: ignore[arg-type]  # by name
+    assert violated(Contract("v"), version=checksum) == []
+
+
 @pytest.mark.parametrize(("days", "clauses"), [(9, ["max_age"]), (10, []), (11, [])])
 def test_a_document_is_as_old_as_the_contract_allows(days: int, clauses: list[str]) -> None:
     assert violated(Contract("v", max_age_seconds=days * 86_400)) == clauses

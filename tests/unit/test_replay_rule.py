@@ -94,6 +94,11 @@ def test_what_the_contract_withholds_now_is_off_contract() -> None:
     assert became([shown(1, 1)], [withheld], standing(1)) == [Became.WITHHELD]
 
 
+def test_what_a_contract_withheld_then_is_not_said_to_have_been_outranked() -> None:
+    (found,) = compare([replace(shown(1, 1), withheld=True, text_hash=None)], [shown(1, 1)], {1: standing(1)}, ASKED)
+    assert (found.became, found.explanation) == (Became.RANKED, "It was withheld under the view's contract then.")
+
+
 def test_without_the_query_a_document_that_is_as_it_was_says_nothing() -> None:
     assert became([shown(1, 1)], None, standing(1)) == [Became.UNKNOWN]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from livedex import errors
 from livedex.errors import EmbedderUnavailable, LivedexError, NotFound, NotFresh, StoreUnavailable, TokenRefused
-from livedex.model import Hit, Mode, Query, Retrieval, WhenStale
+from livedex.model import Dropped, Freshness, Hit, Mode, Query, Retrieval, Verdict, Watermark, WhenStale
 from livedex.retrieve import MOST_HITS
 from livedex.serve import wire
 from livedex.serve.wire import Failure, RetrieveRequest
@@ -19,12 +20,17 @@ from livedex.status import ViewDescription
 PUBLISHED = {
     Retrieval: {
         "retrieval_id", "view", "generation", "hits", "watermark", "lag_seconds", "capturing", "timings",
+        "data_timestamp", "freshness", "verdict", "searched_at", "lexical_only",
     },
     Hit: {
         "document_id", "document_version", "chunk_id", "chunk_index", "source", "title", "section", "section_type",
         "start", "end", "text", "metadata", "score", "scores", "source_position", "source_time", "created_at",
-        "embedding_model", "schema_version", "stale",
+        "embedding_model", "schema_version", "stale", "updated_at", "stale_since", "complete",
     },
+    Freshness: {"met", "waited_seconds", "unmet"},
+    Verdict: {"contract", "outcome", "violations", "dropped", "escalation"},
+    Dropped: {"document_id", "document_version", "chunk_id", "source", "score", "scores", "violations"},
+    Watermark: {"source", "position", "time", "heartbeat_at", "state", "lag_seconds"},
     ViewDescription: {
         "view", "description", "sources", "metadata", "generation", "embedding_model", "documents", "chunks",
         "lag_seconds", "capturing", "watermark",
@@ -150,3 +156,8 @@ def explained(body: str) -> str:
     with pytest.raises(ValidationError) as caught:
         RetrieveRequest.model_validate_json(body)
     return wire.explain(caught.value.errors(), RetrieveRequest)
+
+
+def test_the_documentation_names_every_field_of_a_question() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "serve.md").read_text(encoding="utf-8")
+    assert [name for name in RetrieveRequest.model_fields if f"| `{name}` |" not in page] == []

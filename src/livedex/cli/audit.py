@@ -38,6 +38,9 @@ def audit(
     Ends with 1 when findings are left, with 4 when a source could not be compared. Searches and edits go on meanwhile.
     """
 
+    if approve_deletions and not repair:
+        raise typer.BadParameter("it is a matter of --repair, which is not given", param_hint="--approve-deletions")
+
     async def command() -> int:
         async with opened(context) as index:
             report = await index.audit(subject, repair=repair, deep=deep, approve_deletions=approve_deletions)
@@ -109,7 +112,7 @@ def _show_finding(finding: Finding) -> None:
     from livedex.rules.audit import MEANINGS
 
     outcome = ("repaired", "green") if not finding.left else (f"{finding.left:,} left", "red")
-    say(_INDENT, (f"{finding.found:,} ", "bold"), MEANINGS[finding.kind], ": ", outcome)
+    say(_INDENT, MEANINGS[finding.kind], ": ", (f"{finding.found:,}", "bold"), ", ", outcome)
     named = [
         example.document_id if example.document_id is not None else f"document {example.document}"
         for example in finding.examples[:_SHOWN]

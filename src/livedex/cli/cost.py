@@ -20,15 +20,15 @@ def show_cost(cost: ViewCost) -> None:
     if cost.tokens_per_day is not None or cost.paused or cost.lexical_only:
         _show_budget(cost)
     if cost.ttl_seconds is not None or cost.expired:
-        say(_INDENT, f"ttl: {counted(cost.expired, 'document')} too old to be embedded")
+        say(_INDENT, f"ttl: {counted(cost.expired, 'document')} too old to be shown")
 
 
 def _show_budget(cost: ViewCost) -> None:
     of_day = "" if cost.tokens_per_day is None else f" of {cost.tokens_per_day:,}"
     spent = cost.tokens_per_day is not None and cost.tokens_today >= cost.tokens_per_day
     say(_INDENT, "budget: ", (f"{cost.tokens_today:,}{of_day} tokens today", "yellow" if spent else "green"))
-    until = f" until {cost.goes_on_at:%H:%M} UTC" if spent else ""
+    until = f", until {cost.goes_on_at:%H:%M} UTC" if spent else ""
     if cost.paused:
-        say(_INDENT, (f"{counted(cost.paused, 'document')} to be embedded", "yellow"), until)
+        say(_INDENT, (f"{counted(cost.paused, 'document')} waiting to be embedded", "yellow"), until)
     if cost.lexical_only:
         say(_INDENT, (f"{counted(cost.lexical_only, 'document')} found by words alone", "yellow"), until)

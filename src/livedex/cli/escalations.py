@@ -9,6 +9,7 @@ import typer
 
 from livedex.cli import terminal
 from livedex.cli.running import Json, opened, run
+from livedex.cli.search import snippet
 from livedex.cli.terminal import ago, counted, note, one_line, say
 from livedex.cli.verdict import show_dropped
 
@@ -38,7 +39,7 @@ def list_escalations(
             terminal.emit({"escalations": found})
             return
         for each in found:
-            _show_line(each)
+            _show_line(each, snippet(_question(each)))
         if not found:
             note("No question waits for a person.")
 
@@ -98,14 +99,14 @@ def _question(found: Escalation) -> str:
     return "(the question is not kept)" if found.question is None else one_line(found.question)
 
 
-def _show_line(found: Escalation) -> None:
+def _show_line(found: Escalation, question: str) -> None:
     by = "" if found.taken_by is None else f" by {one_line(found.taken_by)}"
-    say((f"{found.escalation:4}  ", "bold"), (_question(found), "bold"), f"  {found.view} · {found.state}{by} · "
+    say((f"{found.escalation:4}  ", "bold"), (question, "bold"), f"  {found.view} · {found.state}{by} · "
         f"asked {counted(found.times, 'time')}, last {ago(found.last_at)}")  # fmt: skip
 
 
 def _show(found: Escalation) -> None:
-    _show_line(found)
+    _show_line(found, _question(found))
     for violation in found.violations:
         say("      ", f"{violation.clause}: {violation.reason}")
     show_dropped(found.nearest)

@@ -39,7 +39,7 @@ def list_retrievals(
         for each in found.retrievals:
             _list(each)
         if not found.retrievals:
-            note("No searches are recorded.")
+            note("No searches are recorded." if view is None else f"No searches of a view {view} are recorded.")
         if found.lost:
             note((f"{counted(found.lost, 'search')} could not be recorded.".replace("searchs", "searches"), "yellow"))
 
@@ -81,7 +81,7 @@ def _readable(found: Replay) -> dict[str, object]:
 
 def _list(each: Summary) -> None:
     say((each.retrieval_id, "bold"), f"  {ago(each.at)}  {each.view}  {counted(each.hits, 'hit')}", _outcome(each))
-    say(_INDENT, one_line(each.query) if each.query is not None else "(the query was not kept)")
+    say(_INDENT, snippet(each.query) if each.query is not None else "(the query was not kept)")
 
 
 def _outcome(each: Summary) -> str:

@@ -62,13 +62,13 @@ def run(context: typer.Context, command: Callable[[], Coroutine[Any, Any, int | 
             raise
         terminal.note(("Error: ", "bold red"), str(error))
         code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):  # Abort: Ctrl-C, or nobody there, where something was asked
+        code = INTERRUPTED
     except Exception as error:  # the last place where an error can become a message
         if options.debug:
             raise
         terminal.note(("Error: ", "bold red"), _unexpected(error))
         code = UNEXPECTED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
     raise typer.Exit(code)
 
 

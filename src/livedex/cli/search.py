@@ -13,6 +13,7 @@ from livedex.cli.running import Json, Principals, Tenant, opened, run
 from livedex.cli.terminal import counted, note, one_line, say, seconds
 from livedex.cli.verdict import show_verdict
 from livedex.model import Mode, WhenStale
+from livedex.rules.freshness import trouble
 
 if TYPE_CHECKING:
     from livedex.model import Hit, Retrieval
@@ -178,8 +179,11 @@ def _show_freshness(retrieval: Retrieval) -> None:
     found = f"{counted(len(retrieval.hits), 'hit') if retrieval.hits else 'No hits'} in {seconds(took)}"
     if retrieval.lag_seconds is None:
         note((f"{found} · the first load is not complete, so some documents are missing", "yellow"))
+        return
+    age = seconds(retrieval.lag_seconds)
+    if (amiss := trouble(retrieval.watermark)) is not None:
+        note((f"{found} · {amiss}: this is {age} old. See: livedex status", "yellow"))
     elif retrieval.capturing:
-        note((f"{found} · as of {seconds(retrieval.lag_seconds)} ago", "dim"))
+        note((f"{found} · as of {age} ago", "dim"))
     else:
-        age = seconds(retrieval.lag_seconds)
         note((f"{found} · nothing follows the sources: this is {age} old. Run: livedex up", "yellow"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from livedex.cli import terminal
-from livedex.cli.running import Json, opened, run
+from livedex.cli.running import INTERRUPTED, Json, opened, run
 from livedex.cli.terminal import ago, counted, note, say
 from livedex.errors import IllegalMove
 
@@ -89,20 +89,26 @@ def resume(
     More of the same passes too, until the brake's window has gone by without any. A running up goes on by itself.
     """
 
-    async def command() -> None:
+    if as_json and not yes:
+        raise typer.BadParameter("with --json nothing is asked, so add --yes", param_hint="--json")
+
+    async def command() -> int:
         async with opened(context) as index:
             held = [hold for hold in await index.producers.holds(name) if hold.is_open]
             if not held:
                 raise IllegalMove(f"Source {name} is not held, so there is nothing to answer. See: livedex status")
             if not as_json:
                 _show_hold(held[0])
-            if not yes:
-                typer.confirm("Let this pass?", abort=True, err=True)
+            if not yes and not _agreed():
+                note(f"Nothing was let pass: {name} stays held. To let it pass without being asked, add --yes.")
+                return INTERRUPTED
             await index.producers.resume(name, getpass.getuser())
+            resumed = (await index.producers.holds(name))[0]
         if as_json:
-            terminal.emit({"source": name, "resumed": held[0]})
+            terminal.emit({"source": name, "resumed": resumed})
         else:
             say(f"{name} goes on with livedex sync, or in a running livedex up.")
+        return 0
 
     run(context, command)
 
@@ -120,6 +126,14 @@ def retry(context: typer.Context, name: Name, as_json: Json = False) -> None:
             say(f"{name} is looked at again by livedex sync, or by a running livedex up.")
 
     run(context, command)
+
+
+def _agreed() -> bool:
+    try:
+        return typer.confirm("Let this pass?", err=True)
+    except typer.Abort:  # nobody is there to answer
+        note()
+        return False
 
 
 def _show_hold(hold: Hold) -> None:

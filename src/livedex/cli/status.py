@@ -13,7 +13,7 @@ from livedex.cli.durations import duration
 from livedex.cli.running import Json, opened, run
 from livedex.cli.terminal import ago, counted, note, say, seconds
 from livedex.model import SourceState
-from livedex.rules.freshness import REMEDIES
+from livedex.rules.freshness import trouble
 
 if TYPE_CHECKING:
     from livedex.status import SourceStatus, Status, ViewStatus
@@ -23,7 +23,6 @@ WINDOW_SECONDS = 3600.0
 MOST_WINDOW_SECONDS = 7 * 86_400.0
 """Samples are not kept for longer."""
 CLOCKS_AGREE_SECONDS = 1.0
-_TOLD_OTHERWISE = (SourceState.CURRENT, SourceState.LOADING, SourceState.UNFOLLOWED)
 LEAST_DEAD = 0.05
 """Vacuum leaves a smaller share for the next time."""
 
@@ -83,7 +82,8 @@ def _show_source(source: SourceStatus) -> None:
     if abs(source.clock_offset_seconds or 0.0) > CLOCKS_AGREE_SECONDS:
         _show_clock(source.clock_offset_seconds or 0.0)
     if source.error:
-        say(_INDENT * 2, ("error: ", "red"), source.error)
+        said = "" if source.state == "held" else "error: "
+        say(_INDENT * 2, (said, "red"), source.error)
     if source.schema_change:
         say(_INDENT * 2, (source.schema_change, "yellow"), f". See: livedex source schema {source.source}")
 
@@ -93,11 +93,12 @@ def _show_view(view: ViewStatus) -> None:
     say(_INDENT, (view.view, "bold"), f"  generation {view.generation} · {size} · {view.embedding_model}")
     _show_freshness(view)
     _show_figures(view)
-    waiting = f"{counted(view.backlog, 'document')} waiting" if view.backlog else "nothing waits"
+    nothing = "nothing else waits" if view.cost.debounced or view.cost.paused else "nothing waits"
+    waiting = f"{counted(view.backlog, 'document')} waiting" if view.backlog else nothing
     search = "indexed" if view.indexed else "searching exactly until the index stands"
+    show_cost(view.cost)
     say(_INDENT * 2, f"{waiting} · {search}")
     _show_size(view)
-    show_cost(view.cost)
     for error in view.errors:
         say(_INDENT * 2, ("error: ", "red"), error)
     if view.quarantined:
@@ -111,8 +112,12 @@ def _show_size(view: ViewStatus) -> None:
     inserts = "" if view.index_inserts_per_text is None else f", {view.index_inserts_per_text:.2f} index entries a text"
     dead = "" if view.size.dead_share < LEAST_DEAD else f", {view.size.dead_share:.0%} of vectors dead"
     kept = "" if view.size.maintained_at is None else f", looked after {ago(view.size.maintained_at)}"
-    room = f"{view.size.bytes / 2**20:,.0f} MiB, {view.bytes_per_chunk / 1024:.1f} KiB a chunk"
+    room = f"{_room(view.size.bytes)}, {view.bytes_per_chunk / 1024:.1f} KiB a chunk"
     say(_INDENT * 2, f"{room}{inserts}{dead}{kept}")
+
+
+def _room(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB" if number >= 2**20 else f"{number / 1024:,.0f} KiB"
 
 
 def _show_clock(offset_seconds: float) -> None:
@@ -146,16 +151,16 @@ def _span(of_seconds: float) -> str:
 
 
 def _show_freshness(view: ViewStatus) -> None:
+    amiss = trouble(view.watermark)
     if view.lag_seconds is None:
-        follow = "" if view.capturing else ". Run: livedex sync, or livedex up"
+        follow = "" if view.capturing or amiss or view.errors else ". Run: livedex sync, or livedex up"
         say(_INDENT * 2, ("the first load is not complete", "yellow"), follow)
-    elif view.capturing:
+    elif amiss is None and view.capturing:
         late = any(mark.state is SourceState.BEHIND for mark in view.watermark)
         lag = f" · lag {seconds(view.lag_seconds)}, target {seconds(view.target_lag_seconds)}"
         say(_INDENT * 2, ("late", "red") if late else ("followed", "green"), lag)
-    else:
+    elif amiss is None:
         say(_INDENT * 2, ("not followed", "yellow"), f" · as of {seconds(view.lag_seconds)} ago. Run: livedex up")
-    for mark in view.watermark:
-        if mark.state is not None and mark.state not in _TOLD_OTHERWISE:
-            remedy = REMEDIES[mark.state].format(source=mark.source)
-            say(_INDENT * 2, (f"{mark.source} is {mark.state}", "yellow"), f". {remedy}")
+    if amiss is not None:
+        age = "" if view.lag_seconds is None else f" · as of {seconds(view.lag_seconds)} ago"
+        say(_INDENT * 2, (amiss, "red"), f"{age}. What to do stands at the source, above")

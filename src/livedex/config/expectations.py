@@ -28,7 +28,7 @@ def _value_type(written: Any) -> ValueType:
         if written not in get_args(Kind):
             raise PydanticCustomError(
                 "value_type",
-                "must be one of {kinds}; a list of the accepted values; or {{pattern: …}}",
+                "must be one of {kinds}; a list of the accepted values; or {pattern: …}",
                 {"kinds": ", ".join(get_args(Kind))},
             )
         return ValueType.model_validate({"kind": written})
@@ -44,7 +44,7 @@ def _value_type(written: Any) -> ValueType:
                 "value_type", "has a pattern that is no regular expression: {error}", {"error": error.msg}
             ) from error
         return ValueType(pattern=written["pattern"])
-    raise PydanticCustomError("value_type", "must be a kind, a list of the accepted values, or {{pattern: …}}")
+    raise PydanticCustomError("value_type", "must be a kind, a list of the accepted values, or {pattern: …}")
 
 
 def _share(written: Any) -> float:

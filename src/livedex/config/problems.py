@@ -157,6 +157,8 @@ def _at(schema: Mapping[str, Any], place: Place, values: Any) -> Mapping[str, An
 
 
 def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any], values: Any) -> Mapping[str, Any]:
+    if "anyOf" in node:  # of a section that may be left out
+        node = next((kind for kind in node["anyOf"] if kind.get("type") != "null"), node)
     if "discriminator" in node:
         references = node["discriminator"]["mapping"]
         usual = node.get("default", {}).get("kind")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from livedex.app import Index
 from livedex.doctor.report import Check, State, failed, not_checked, ok, warning
 from livedex.errors import EmbedderError, LivedexError, MissingExtra
+from livedex.model import SourceState
+from livedex.rules.freshness import trouble
 from livedex.status import SourceStatus, Status, ViewStatus
 
-HEARTBEAT_SECONDS = 2.0
-"""How much older than its target a view may look between two signs of life from an idle source."""
 LIST = "livedex quarantine list"
 RESYNC = "livedex source resync"
 """Stands in the errors that last until somebody runs it, whatever the source says by now."""
@@ -30,6 +30,8 @@ def check_followed(source: str, status: Status, found: Sequence[Check]) -> list[
 
 
 def _check_part(part: SourceStatus, found: Sequence[Check]) -> Check:
+    if part.state == "held":
+        return failed("capture", part.error or "it is held", f"livedex source show {part.source}")
     if not part.error:
         return ok("capture", f"{part.state}, {part.documents:,} documents")
     if any(check.message == part.error for check in found):
@@ -55,13 +57,15 @@ def _check_freshness(view: ViewStatus) -> Check:
         return failed("freshness", f"makes no progress: {'; '.join(view.errors)}")
     if view.lag_seconds is None:
         return warning("freshness", "its first load is not complete", "livedex sync")
+    if (amiss := trouble(view.watermark)) is not None:
+        return warning("freshness", f"{amiss}; it is {view.lag_seconds:,.0f} s old", "livedex status")
     if not view.capturing:
         return warning("freshness", f"nothing follows the sources; it is {view.lag_seconds:,.0f} s old", "livedex up")
     late = view.lag_p99_seconds
     if late is not None and late > view.target_lag_seconds:
         return warning("freshness", f"commit to searchable took up to {late:,.1f} s in the last hour (p99); "
                                     f"target_lag is {view.target_lag_seconds:g} s")  # fmt: skip
-    if view.lag_seconds > view.target_lag_seconds + HEARTBEAT_SECONDS:
+    if any(mark.state is SourceState.BEHIND for mark in view.watermark):
         return warning("freshness", f"it is {view.lag_seconds:,.1f} s behind, {view.backlog:,} documents wait")
     return ok("freshness", f"{view.lag_seconds:,.1f} s behind; target_lag is {view.target_lag_seconds:g} s")
 

@@ -52,7 +52,7 @@ class Deferring:
         until = goes_on_at(deferral.now)
         self.spent = BudgetSpent(
             f"{_spent_by(self.view)} {budget.tokens_per_day} tokens of today, and new texts wait. It goes "
-            f"on at {until:%Y-%m-%d %H:%M} UTC, or with a larger budget.tokens_per_day and a restart. Deletes and "
+            f"on at {until:%Y-%m-%d %H:%M} UTC, or after a restart with a larger budget.tokens_per_day. Deletes and "
             "changes of metadata take effect all the same."
         )
 
@@ -91,8 +91,8 @@ def held(row: LogDocument, applied: Applied | None, deferral: Deferral | None, l
         return None
     if limits.is_expired(row.source_id, row.dated, deferral.now):
         return Hold(Reason.EXPIRED)
-    if applied is None or row.quarantined:
-        return None
+    if applied is None or row.quarantined or not applied.content_hash:
+        return None  # nothing of it is searchable, or nothing that can be relied on: nobody is editing it
     return limits.postponed(row.document.captured_at, row.content_hash, deferral, row.document.document)
 
 

@@ -194,8 +194,8 @@ def _check_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
 async def _check_budgets(shop: Workshop, work: Work) -> None:
     """Raises BudgetSpent when a view has done all it can today."""
     for built in work.built:
-        if built.parts.limits.budget is None:
-            continue
+        if built.parts.limits.budget is None or built.parts.limits.lexical_only:
+            continue  # nothing waits by these limits; what a shard says may be of those that it had before
         cost = await shop.catalog.cost(built.generation)
         waits = cost.debounced or any(row["documents"] for row in await shop.catalog.backlog(built.generation))
         spent = cost.tokens_per_day is not None and cost.tokens_today >= cost.tokens_per_day

@@ -52,7 +52,8 @@ async def maintain(
     gently: bool = False,
     dry_run: bool = False,
 ) -> Upkeep:
-    """Measure every generation and do what is due, one thing at a time. Searches and edits go on meanwhile.
+    """Measure every generation and do what is due, one thing at a time. Searches and edits go on meanwhile. One that is
+    still being loaded has nothing to mend yet.
 
     Safe to kill at any point: a rebuild that did not end leaves an index that is not valid, which the next one drops.
     """
@@ -60,7 +61,7 @@ async def maintain(
         if keeper is None:
             return Upkeep(elsewhere=True)
         done = _Done()
-        for generation in generations:
+        for generation in (each for each in generations if each.indexed):
             await _look_after(keeper, generation, policy.thresholds, done, dry_run=dry_run)
         if dry_run:
             return Upkeep(tuple(done.actions))
@@ -87,11 +88,11 @@ async def _look_after(
 
 
 async def keep_maintained(shop: Workshop, policy: Policy) -> None:
-    """Maintain every so often, for ever. A generation that is still being loaded has nothing to mend yet."""
+    """Maintain every so often, for ever."""
     while True:
         await shop.clock.sleep(policy.every_seconds)
         try:
-            generations = [each for each in await shop.catalog.generations() if each.indexed]
+            generations = await shop.catalog.generations()
             await maintain(shop.database, generations, policy, shop.clock, gently=True)
         except LivedexError as error:
             shop.report("upkeep", error)

@@ -25,8 +25,9 @@ MANY = 100
 class Tickets(Protocol):
     """Where a question goes that a person has to look at."""
 
-    async def open(self, query: Query, retrieval: Retrieval, verdict: Verdict) -> int:
-        """The number of the ticket, which is an older one where the same question waits already."""
+    async def open(self, query: Query, retrieval: Retrieval, verdict: Verdict) -> int | None:
+        """The number of the ticket, which is an older one where the same question waits already; None where nobody is
+        to be asked."""
         ...
 
 
@@ -70,19 +71,22 @@ class Contracted:
         attempt = await self._attempt(query, first)
         withheld = {dropped.chunk_id: dropped for dropped in attempt.verdict.dropped}
         timings = Counter(attempt.retrieval.timings)
+        waited = attempt.retrieval.freshness.waited_seconds
         for search in wider:
             if attempt.suffices:
                 break
-            attempt = await self._attempt(query, search)
+            attempt = await self._attempt(query, replace(search, wait_seconds=max(0.0, query.wait_seconds - waited)))
             withheld = {dropped.chunk_id: dropped for dropped in attempt.verdict.dropped} | withheld
             timings.update(attempt.retrieval.timings)
+            waited += attempt.retrieval.freshness.waited_seconds
         summed = {name: round(milliseconds, 3) for name, milliseconds in timings.items()}
         served = {hit.chunk_id for hit in attempt.hits}  # one of them may have been off contract a moment ago
         dropped = [each for each in withheld.values() if each.chunk_id not in served]
         verdict = replace(attempt.verdict, dropped=tuple(dropped[:MOST_DROPPED]))
         if verdict.outcome is Outcome.ESCALATED:
             verdict = replace(verdict, escalation=await self._tickets.open(query, attempt.retrieval, verdict))
-        return replace(attempt.retrieval, hits=attempt.hits, verdict=verdict, timings=summed)
+        freshness = replace(attempt.retrieval.freshness, waited_seconds=waited)
+        return replace(attempt.retrieval, hits=attempt.hits, verdict=verdict, timings=summed, freshness=freshness)
 
     def _searches(self, query: Query) -> Iterator[Query]:
         """What to ask, one after the other as long as too little is within the contract."""

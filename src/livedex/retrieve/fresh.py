@@ -20,7 +20,7 @@ FIRST_LOOK_SECONDS = 0.003
 MOST_LOOK_SECONDS = 0.05
 """How long a query that waits sleeps between two looks at the watermarks: ever longer, up to this."""
 ANSWER_SECONDS = 2.0
-"""How long a source may take to say where a token stands."""
+"""How long sources may take to say where tokens stand, all those of a query together."""
 MOST_WAIT_SECONDS = 3600.0
 MOST_TOKENS = 100
 
@@ -56,12 +56,13 @@ class Fresh:
         started = self._clock.monotonic()
         found = await self._inner.retrieve(query)
         unmet = await self._unmet(query, found.watermark)
-        if query.when_stale is WhenStale.WAIT:
+        waited = 0.0
+        if unmet and query.when_stale is WhenStale.WAIT:
             deadline = started + query.wait_seconds
             while unmet and await self._until_met(query, found.generation, deadline):
                 found = await self._inner.retrieve(query)
                 unmet = await self._unmet(query, found.watermark)
-        waited = self._clock.monotonic() - started if query.when_stale is WhenStale.WAIT else 0.0
+            waited = self._clock.monotonic() - started
         if unmet and query.when_stale is not WhenStale.SERVE:
             after = f", after {waited:.3g} s of waiting" if query.when_stale is WhenStale.WAIT else ""
             raise NotFresh(f"View {found.view} is not as fresh as was asked for{after}. {' '.join(unmet)}")
@@ -82,13 +83,14 @@ class Fresh:
         """Why these watermarks do not do, a sentence each; empty when they do."""
         most = query.max_staleness_seconds
         unmet = [] if most is None else too_stale(marks, most)
+        until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         for token in query.at_least:
-            reason = await self._missing(token, marks)
+            reason = await self._missing(token, marks, until)
             if reason is not None:
                 unmet.append(reason)
         return unmet
 
-    async def _missing(self, token: str, marks: Sequence[Watermark]) -> str | None:
+    async def _missing(self, token: str, marks: Sequence[Watermark], until: float) -> str | None:
         name, _, named = token.partition(":")
         mark = next((mark for mark in marks if mark.source == name), None)
         source = None if mark is None else self._source(name)
@@ -98,7 +100,7 @@ class Fresh:
                 f"{', '.join(f'{mark.source}:...' for mark in marks)}"
             )
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout_at(until):
                 position = await source.locate(named, mark.position)
         except (SourceUnavailable, TimeoutError):
             return f"Source {name} cannot be asked about {token} right now."

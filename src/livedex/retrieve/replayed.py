@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from livedex.errors import EmbedderError, NotFound, QueryError
-from livedex.model import Generation, Query, Retrieval, Verdict
+from livedex.model import Generation, Outcome, Query, Retrieval, Verdict
 from livedex.retrieve import Retrieves
 from livedex.rules.replay import Difference, Setting, Shown, Standing, compare, settings_changed
 from livedex.store.answers import Records, SeenHit, SeenRetrieval, chunk_number, query_of
@@ -28,9 +28,8 @@ class Replay:
 class NoTickets:
     """For a question that nobody asks: a replay opens no ticket."""
 
-    async def open(self, query: Query, retrieval: Retrieval, verdict: Verdict) -> int:
-        """No ticket's number."""
-        return 0
+    async def open(self, query: Query, retrieval: Retrieval, verdict: Verdict) -> None:
+        """Nothing happens."""
 
 
 async def replay(
@@ -62,7 +61,7 @@ async def replay(
     standing = {row["document"]: Standing(**row) for row in rows}
     setting = None if now is None else _setting(now, generation)
     changes = settings_changed(Setting(seen.generation, seen.model, seen.contract), setting)
-    return Replay(seen, now, why_not, changes, compare(then, shown, standing, seen.at))
+    return Replay(seen, now, why_not, (*changes, *_kept_back(now)), compare(then, shown, standing, seen.at))
 
 
 def _then(hit: SeenHit) -> Shown:
@@ -94,6 +93,13 @@ async def _now(now: Retrieval, records: Records, generation: Generation, hash_ke
             Shown(rank, document, each.document_id, each.document_version, None, None, each.score, withheld=True)
         )
     return shown
+
+
+def _kept_back(now: Retrieval | None) -> list[str]:
+    if now is None or now.verdict is None or now.verdict.outcome is Outcome.ANSWERED:
+        return []
+    reasons = "; ".join(f"{violation.clause}: {violation.reason}" for violation in now.verdict.violations)
+    return [f"Nothing is served now, because the contract is not kept ({reasons})."]
 
 
 def _setting(now: Retrieval, generation: Generation) -> Setting:

@@ -61,18 +61,13 @@ class Retriever:
         vector = None if query.mode is Mode.LEXICAL else await self.embed(query.text)
         embedded = time.perf_counter()
         asked = Asked() if query.mode is Mode.DENSE else await terms_of(self._database, self._lexicon, query.text)
-        found = await self._find(query, vector, asked)
+        generation, found = await self._find(query, vector, asked)
         done = time.perf_counter()
-        return self._retrieval(found, query.mode, {"embed": embedded - started, "search": done - embedded})
+        return _retrieval(generation, found, query.mode, {"embed": embedded - started, "search": done - embedded})
 
     async def embed(self, text: str) -> Vectors:
         """The query vector of a text, of the generation's model or not at all. Shape (dimensions,)."""
-        wanted = self._generation.recipe.model
-        if self._embedder.identity != wanted:
-            raise ModelMismatch(
-                f"View {self._generation.view} was embedded with {wanted.name}, the configured embedder is "
-                f"{self._embedder.identity.name}. Their vectors cannot be compared; configure the former."
-            )
+        self._check_model(self._generation)
         if text in self._cache:
             self._cache.move_to_end(text)
             return self._cache[text]
@@ -82,27 +77,40 @@ class Retriever:
             self._cache.popitem(last=False)
         return vector
 
-    async def _find(self, query: Query, vector: Vectors | None, asked: Asked) -> Found:
+    def _check_model(self, generation: Generation) -> None:
+        wanted = generation.recipe.model
+        if self._embedder.identity != wanted:
+            raise ModelMismatch(
+                f"View {generation.view} was embedded with {wanted.name}, the configured embedder is "
+                f"{self._embedder.identity.name}. Their vectors cannot be compared; configure the former."
+            )
+
+    async def _find(self, query: Query, vector: Vectors | None, asked: Asked) -> tuple[Generation, Found]:
         for _ in range(PROMOTIONS_DURING_A_QUERY):
+            generation = self._generation  # another query may come to know a newer one meanwhile
+            if vector is not None:
+                self._check_model(generation)
             try:
-                found = await self._look(query, vector, asked, exact=query.exact)
+                found = await self._look(generation, query, vector, asked, exact=query.exact)
             except StoreDamaged:
                 if query.exact:
                     raise
                 # An index cannot be read; the tables can. Upkeep builds it anew.
-                found = await self._look(query, vector, asked, exact=True)
-            if found.marks.active_generation == self._generation.generation and not found.complete:
+                found = await self._look(generation, query, vector, asked, exact=True)
+            if found.marks.active_generation == generation.generation and not found.complete:
                 # The index came up short, as it may under narrow filters and heavy churn: measure everything visible.
-                found = await self._look(query, vector, asked, exact=True)
-            if found.marks.active_generation == self._generation.generation:
-                return found
+                found = await self._look(generation, query, vector, asked, exact=True)
+            if found.marks.active_generation == generation.generation:
+                return generation, found
             await self._refresh()
         raise QueryError(f"View {self._generation.view} changed its generation again and again during the query.")
 
-    async def _look(self, query: Query, vector: Vectors | None, asked: Asked, *, exact: bool) -> Found:
+    async def _look(
+        self, generation: Generation, query: Query, vector: Vectors | None, asked: Asked, *, exact: bool
+    ) -> Found:
         return await find(
             self._database,
-            self._generation,
+            generation,
             query,
             vector,
             asked,
@@ -118,22 +126,22 @@ class Retriever:
         self._generation = generation
         self._cache.clear()
 
-    def _retrieval(self, found: Found, mode: Mode, seconds: Mapping[str, float]) -> Retrieval:
-        generation = self._generation
-        marks = found.marks.watermarks()
-        return Retrieval(
-            retrieval_id=uuid.uuid4().hex,
-            view=generation.view,
-            generation=generation.generation,
-            hits=_hits(found.rows, generation, mode),
-            watermark=marks,
-            lag_seconds=lag_seconds(marks, found.marks.now),
-            capturing=found.marks.capturing,
-            timings={f"{name}_ms": round(value * 1000, 3) for name, value in seconds.items()},
-            lexical_only=found.lexical_only,
-            data_timestamp=data_timestamp(marks),
-            searched_at=found.marks.now,
-        )
+
+def _retrieval(generation: Generation, found: Found, mode: Mode, seconds: Mapping[str, float]) -> Retrieval:
+    marks = found.marks.watermarks()
+    return Retrieval(
+        retrieval_id=uuid.uuid4().hex,
+        view=generation.view,
+        generation=generation.generation,
+        hits=_hits(found.rows, generation, mode),
+        watermark=marks,
+        lag_seconds=lag_seconds(marks, found.marks.now),
+        capturing=found.marks.capturing,
+        timings={f"{name}_ms": round(value * 1000, 3) for name, value in seconds.items()},
+        lexical_only=found.lexical_only,
+        data_timestamp=data_timestamp(marks),
+        searched_at=found.marks.now,
+    )
 
 
 def _check(query: Query) -> None:

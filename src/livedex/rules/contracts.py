@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from typing import Any
 from livedex.model import Dropped, Hit, Outcome, Verdict, Violation
 from livedex.rules.versions import outside
 
+_CHECKSUM = re.compile("[0-9a-f]{32}")
+"""What livedex calls the version of a document that has none of its own. As a text it has its place in every order, and
+now and then it has digits only."""
 MOST_DROPPED = 50
 """So many withheld chunks stand on a verdict at most, the best ones."""
 
@@ -244,6 +248,10 @@ def _of_another_section_type(facts: Facts, contract: Contract, now: datetime) ->
 
 
 def _of_another_version(facts: Facts, contract: Contract, now: datetime) -> str | None:
+    if contract.min_version is None and contract.max_version is None:
+        return None
+    if _CHECKSUM.fullmatch(facts.version):
+        return "the document has no version"
     return outside(facts.version, contract.min_version, contract.max_version)
 
 
@@ -280,7 +288,7 @@ def _too_far(facts: Facts, contract: Contract, now: datetime) -> str | None:
         return None
     for leg, least in contract.min_score.items():
         if leg not in facts.scores:
-            return f"it has no {leg} score"
+            return f"it has no {leg} score, at least {least:g} is needed"
         if facts.scores[leg] < least:
             return f"the {leg} score is {facts.scores[leg]:.3g}, at least {least:g} is needed"
     return None

@@ -22,6 +22,8 @@ WORST_FIRST = (
     SourceState.BEHIND,
     SourceState.CURRENT,
 )
+NEEDS_A_LOOK = (SourceState.HELD, SourceState.PAUSED, SourceState.SILENT)
+"""To run `livedex up` mends none of them; the worst first."""
 REMEDIES: Mapping[SourceState, str] = {
     SourceState.HELD: "It is held until somebody agrees to what it would delete: livedex source resume {source}",
     SourceState.PAUSED: "It is paused until somebody mends what livedex status tells.",
@@ -164,12 +166,21 @@ def too_stale(marks: Iterable[Watermark], most_seconds: float) -> list[str]:
     return unmet
 
 
+def trouble(marks: Sequence[Watermark]) -> str | None:
+    """Which sources of a view are in the worst of the states that need a look, in words; None without any."""
+    for state in NEEDS_A_LOOK:
+        names = [mark.source for mark in marks if mark.state is state]
+        if names:
+            return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} {state}"
+    return None
+
+
 def not_reached(mark: Watermark, token: str, *, is_open: bool) -> str:
     """Why a token is not met. `is_open`: its transaction has not been committed."""
     if is_open:
         return f"The transaction of {token} is still open at its source. Ask again when it is committed."
-    where = "nothing of it" if mark.position is None else f"it up to {mark.position}"
-    return f"Source {mark.source}: {where} is searchable, which does not cover {token}. {_remedy(mark)}".strip()
+    where = "nothing" if mark.position is None else f"everything up to {mark.position}"
+    return f"Of source {mark.source} {where} is searchable, which does not cover {token}. {_remedy(mark)}".strip()
 
 
 def asks_for_freshness(query: Query) -> bool:

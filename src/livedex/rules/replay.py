@@ -17,7 +17,7 @@ class Became(StrEnum):
     quarantined: its newest version could not be processed. outranked: it is still there, others are better. unknown:
     without the query it cannot be told.
     new_document: it was captured after the retrieval. new_version: its present version was. ranked: it was there
-    already, and is among the best now.
+    already, and is among the best now, or was off contract then.
     """
 
     SAME = "same"
@@ -113,7 +113,8 @@ def compare(
         if not shown.withheld
     ]
     taken = {shown.rank for shown in pairs.values()}
-    fresh = [_fresh(shown, standing.get(shown.document or 0), asked_at) for shown in now or ()
+    held_back = {shown.document for shown in then if shown.withheld}
+    fresh = [_fresh(shown, standing.get(shown.document or 0), asked_at, held_back) for shown in now or ()
              if not shown.withheld and shown.rank not in taken]  # fmt: skip
     return (*seen, *fresh)
 
@@ -173,7 +174,7 @@ def _became(
         (Became.DELETED, standing.deleted, "The document was deleted at its source."),
         (Became.FORBIDDEN, not standing.allowed, "Whoever asked may not see the document any more."),
         (Became.FILTERED, not standing.filtered_in, "Its metadata no longer match what was filtered by."),
-        (Became.WITHHELD, then.document in withheld, "It is off the view's contract now."),
+        (Became.WITHHELD, then.document in withheld, "It is withheld under the view's contract now."),
         (Became.QUARANTINED, standing.quarantined is not None, f"Not processed: {standing.quarantined}"),
     ):
         if is_so:
@@ -195,13 +196,15 @@ def _newer(then: Shown, now: Shown | None, standing: Standing) -> Difference:
     return _difference(Became.CHANGED, then, now, standing, explanation)
 
 
-def _fresh(now: Shown, standing: Standing | None, asked_at: datetime) -> Difference:
+def _fresh(now: Shown, standing: Standing | None, asked_at: datetime, held_back: set[int | None]) -> Difference:
     if standing is None:
         return _difference(Became.RANKED, None, now, None, "It was not among the best hits then.")
     if standing.first_captured_at is not None and standing.first_captured_at > asked_at:
         return _difference(Became.NEW_DOCUMENT, None, now, standing, "The document came after the retrieval.")
     if standing.captured_at > asked_at:
         return _difference(Became.NEW_VERSION, None, now, standing, "This version came after the retrieval.")
+    if now.document in held_back:
+        return _difference(Became.RANKED, None, now, standing, "It was withheld under the view's contract then.")
     return _difference(Became.RANKED, None, now, standing, "It was there, and not among the best hits then.")
 
 

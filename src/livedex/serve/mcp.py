@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 
 from livedex.errors import LivedexError, MissingExtra
 from livedex.model import Hit, Outcome, Query, Retrieval, Verdict
+from livedex.rules.freshness import trouble
 from livedex.serve import wire
 from livedex.serve.guard import MOST_BODY_BYTES, UNFORESEEN, App, log_unforeseen
 from livedex.serve.wire import Accepted, Question, ServedIndex
@@ -286,5 +287,5 @@ def _fresh(retrieval: Retrieval) -> str:
         found += ", though not as fresh as was asked for"
     if retrieval.lag_seconds is None:
         return f"{found}; the first load is not complete, so some documents are missing."
-    followed = "" if retrieval.capturing else ", and nothing follows the sources right now"
-    return f"{found}, as of {retrieval.lag_seconds:.1f} seconds ago{followed}."
+    amiss = trouble(retrieval.watermark) or ("" if retrieval.capturing else "nothing follows the sources right now")
+    return f"{found}, as of {retrieval.lag_seconds:.1f} seconds ago{f', and {amiss}' if amiss else ''}."

@@ -18,7 +18,7 @@ from livedex.errors import NotFound
 from livedex.model import Dropped, Generation, Hit, Mode, Outcome, Query, Retrieval, WhenStale
 from livedex.store.database import Database
 from livedex.store.entries import EVERYONE, NO_TENANT
-from livedex.store.statements import Statements
+from livedex.store.statements import Statements, load
 
 SQL = Statements("retrievals")
 SHORT_SECONDS = 2 * 86400.0
@@ -174,7 +174,7 @@ class Records:
             (clock,) = await _one(connection, SQL["now"])
             now = clock - timedelta(seconds=passed())
             await connection.execute(SQL["commit_asynchronously"])
-            await connection.execute(SQL["hold_back_purges"])
+            await connection.execute(load("purge")["hold_back_purges"])
             await connection.execute(SQL["count"], {"now": now, "counts": Jsonb([asdict(count) for count in counts])})
             for generation, group in sorted(by_generation.items()):
                 values = {
@@ -238,6 +238,8 @@ class Records:
             "tenants": [NO_TENANT] if seen.tenant is None else [NO_TENANT, seen.tenant],
             "principals": [EVERYONE, *seen.principals],
             "filters": Jsonb(seen.filters or {}),
+            "source_ids": list(generation.source_ids),
+            "max_ages": list(generation.max_ages),
         }
         return await self._rows(SQL.for_schema(generation.schema)["standing"], values)
 
@@ -282,7 +284,7 @@ def _retrieval(told: Told) -> dict[str, Any]:
     return {
         "retrieval_id": retrieval.retrieval_id,
         "age": told.age_seconds,
-        "query": _stored(query.text) if told.text else None,
+        "query": storable(query.text) if told.text else None,
         "query_hash": _hex(told.query_hash),
         "tenant": query.tenant,
         "principals": list(query.principals),
@@ -309,8 +311,7 @@ def _retrieval(told: Told) -> dict[str, Any]:
         "stale": sum(hit.stale for hit in retrieval.hits),
         "contract": None if verdict is None else verdict.contract,
         "outcome": None if verdict is None else verdict.outcome.value,
-        # A reason may quote what a document says.
-        "violations": [{"clause": v.clause, "reason": v.reason if told.text else ""} for v in violations] or None,
+        "violations": [asdict(violation) for violation in violations] or None,
         "timings": dict(retrieval.timings),
     }
 
@@ -344,7 +345,7 @@ def _named(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "retrieval_id": row["retrieval_id"].hex, "principals": tuple(row["principals"])}
 
 
-def _stored(text: str) -> str:
+def storable(text: str) -> str:
     """As the store can hold it: half a character becomes a question mark."""
     return text.encode(errors="replace").decode()
 

@@ -170,7 +170,7 @@ class Audits:
             for number, example in enumerate(finding.examples)
         ]
         async with self._database.transaction() as connection:
-            await connection.execute(SQL["hold_back_purges"])
+            await connection.execute(load("purge")["hold_back_purges"])
             await connection.execute(SQL["add_examples"], {"audit_id": audit_id, "examples": Jsonb(examples)})
             await connection.execute(SQL["prune"])
             values = {"audit_id": audit_id, "report": Jsonb(figures), "error": error}

@@ -172,8 +172,7 @@ class Catalog:
         return await read_cost(self._database, generation)
 
     async def prune(self) -> None:
-        """What is kept for a time: lag samples 7 days, resting vectors 30; and room for the history's next weeks."""
-        await self._execute("prune_lag_samples")
+        """What is kept for a time: resting vectors 30 days, spending 400; and room for the history's next weeks."""
         await self._execute("prune_embeddings")
         await self._execute("prune_spending")
         async with self._database.connection() as connection:

@@ -152,6 +152,7 @@ async def expire(database: Database, source: SourceRow, ttl: timedelta) -> int:
     expired = 0
     while True:
         async with database.transaction() as connection:
+            await connection.execute(load("purge")["hold_back_purges"])
             cursor = await connection.execute(statement, {"ttl": ttl, "limit": EXPIRED_AT_ONCE})
             gone = int((await cursor.fetchall())[0][0])
             if gone:

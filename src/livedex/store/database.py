@@ -54,7 +54,7 @@ def translate() -> Iterator[None]:
     except psycopg.Error as error:
         said = " ".join(masked(str(error)).split()).rstrip(".?")
         if error.sqlstate == LEASE_LOST:
-            raise LeaseLost(said) from error
+            raise LeaseLost(error.diag.message_primary or said) from error  # without the place in the function
         if isinstance(error, psycopg.errors.DiskFull):
             raise StoreFull(
                 f"The store's disk is full: {said}. Free space, then start again: what was acknowledged is not lost."

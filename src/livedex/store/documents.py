@@ -179,23 +179,24 @@ class Log:
     def is_staging(self) -> bool:
         return self._staged > 0
 
-    async def append_staged(
-        self, epoch: int, position: str, time: datetime, clock: datetime | None = None
-    ) -> Appended:
+    async def append_staged(self, epoch: int, position: str, time: datetime, clock: datetime | None = None) -> Appended:
         """Write a large transaction from its parts, as one: nobody sees half of it."""
         facts = await self._row("staged_facts")
         # Rows that swap keys must be followed together; without such moves each part stands for itself.
         part = int(facts["count"]) if facts["moves_keys"] else STAGED_PART
         written, lost = 0, Lost()
         async with self._commit():
-            base = int((await self._row("lock_head"))["seq"])
+            base = await self._row("lock_head")
             async for changes in self._parts(part):
                 folded = await self._fold(changes)
                 resolved = await self._resolve(folded)
                 lost += await self._write(folded, resolved, epoch)
                 written += len(resolved.rows)
+            if lost.deletes > 0:
+                (stillborn,) = await self._rows("stillborn", after=base["document"])
+                lost += Lost(deletes=-stillborn["documents"], born=-stillborn["documents"])
             await self._check(lost)
-            await self._execute("commit_together", after=base)
+            await self._execute("commit_together", after=base["seq"])
             await self._execute("unstage")
             await self._execute("advance", position=position, time=time, clock=clock)
         unchanged, self._staged = self._staged - written, 0

@@ -15,8 +15,9 @@ from psycopg.types.json import Jsonb
 from livedex.errors import NotFound
 from livedex.model import Dropped, Query, Retrieval, Verdict, Violation
 from livedex.rules.escalations import Move, State, moved
+from livedex.store.answers import storable
 from livedex.store.database import Connection, Database
-from livedex.store.statements import Statements
+from livedex.store.statements import Statements, load
 
 STATEMENTS = Statements("escalations")
 
@@ -58,7 +59,7 @@ class Escalations:
         words and filters, asked on the same behalf. Its number."""
         values = {
             "view": retrieval.view,
-            "question": query.text if self._keep_questions else None,
+            "question": storable(query.text) if self._keep_questions else None,
             "question_hash": self._hash(retrieval.view, query),
             "tenant": query.tenant,
             "contract": verdict.contract,
@@ -66,6 +67,7 @@ class Escalations:
             "retrieval_id": retrieval.retrieval_id,
         }
         async with self._database.transaction() as connection:
+            await connection.execute(load("purge")["hold_back_purges"])
             row = await (await connection.execute(STATEMENTS["open"], values)).fetchone()
             if row is None:
                 raise NotFound(f"There is no view {retrieval.view} in this index any more.")

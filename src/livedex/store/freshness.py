@@ -15,7 +15,7 @@ SQL = load("freshness")
 SAMPLE_SECONDS = 5.0
 """One sample a view in each slot of so many seconds; the statements and the migration have the same number."""
 KEPT_SECONDS = 7 * 86_400.0
-"""Samples are kept for so long: figures cannot reach further back."""
+"""Samples are kept for so long: figures and times in a lineage cannot reach further back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +60,7 @@ async def sample(database: Database) -> None:
 
 
 async def prune(database: Database) -> None:
+    """Let go of samples that are older than what is kept."""
     async with database.connection() as connection:
-        await connection.execute(SQL["prune"])
+        for statement in ("prune", "prune_lag_samples"):
+            await connection.execute(SQL[statement], {"keep": KEPT_SECONDS})

@@ -17,6 +17,7 @@ from livedex.rules.folding import Place
 from livedex.rules.lineage import DocumentVersion, Reader, Recorded, Sample, versions
 from livedex.store.database import Database
 from livedex.store.entries import SourceRow, key_hash
+from livedex.store.freshness import KEPT_SECONDS
 from livedex.store.statements import Statements
 
 SQL = Statements("history")
@@ -121,7 +122,7 @@ async def _versions(
     asked = {"document": document}
     states = [Recorded(**row) for row in await _rows(connection, SQL["states"], asked)]
     samples = await _rows(connection, SQL["samples"], asked)
-    (kept,) = await _rows(connection, SQL["kept_since"], {})
+    (kept,) = await _rows(connection, SQL["kept_since"], {"keep": KEPT_SECONDS})
     readers = []
     for generation in generations:
         statement = SQL.for_schema(generation.schema)["reader"]

@@ -54,13 +54,13 @@ IN_STORE = (
     Held("deferred", (), "forget_deferred", ("content_hash",)),
     Held("fingerprints", (), "forget_fingerprints", ("value", "fingerprint")),
     Held("retrieval_texts", ("text",), "forget_retrieval_texts", ("text_hash",)),
-    # Both of these pairs in this order: which queries are meant is found through the hits.
+    # In this order: which queries are meant is found through the hits.
     Held("retrievals", ("query", "filters"), "forget_retrievals"),
     Held("retrieval_hits", (), "forget_retrieval_hits", ("version", "chunk_id", "text_hash")),
     Held("escalations", ("question", "resolution"), "forget_escalations"),
     Held("escalation_nearest", ("document_id", "document_version"), "forget_escalation_nearest", ("chunk_id",)),
     Held("audit_examples", ("document_id",), "forget_audit_examples", ("key_hash",)),
-    Held("audits", ("error",), "forget_audit_errors"),
+    Held("audits", ("report", "error"), "forget_audit_errors"),
     Held("repairs", ("key", "error"), "forget_repairs", ("key_hash",)),
     Held("partitions", ("error",), "forget_source_errors"),
     Held("cursors", ("error",), "forget_shard_errors"),
@@ -76,7 +76,8 @@ IN_STORE = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document that is to be forgotten. `deleted`: it is a tombstone. `formerly`: its key is another one now."""
+    """A document that is to be forgotten. `deleted`: it is a tombstone, or was one that upkeep dropped. `formerly`: its
+    key is another one now."""
 
     document: int
     key_hash: bytes
@@ -124,7 +125,7 @@ class Transaction:
     def __init__(self, connection: AsyncConnection[Any], source: SourceRow) -> None:
         self._connection = connection
         self._source = source
-        self._values: dict[str, Any] = {"source_id": source.source_id}
+        self._values: dict[str, Any] = {"source_id": source.source_id, "source": source.name}
 
     async def begin(self) -> None:
         """Wait for workers that are writing. Raises LockNotAvailable when one of them takes long."""
@@ -147,6 +148,11 @@ class Transaction:
         found = [_found(row, formerly=False) for row in await self._rows("standing", key_hashes=list(every))]
         vacant = every - {each.key_hash for each in found}
         found += [_found(row, formerly=True) for row in await self._rows("formerly", key_hashes=list(vacant))]
+        called = {hashed: key for key, hashed_keys in hashes.items() for hashed in hashed_keys}
+        found += [
+            Found(row["document"], bytes(row["key_hash"]), called[bytes(row["key_hash"])], deleted=True)
+            for row in await self._rows("vanished", key_hashes=list(every))
+        ]
         there = {each.key_hash for each in found}
         distinct = {each.document: each for each in reversed(found)}
         return Wanted(

@@ -22,6 +22,8 @@ CREATE TABLE livedex.escalations (
     violations    jsonb NOT NULL,
     -- The last of so many times that it was asked.
     retrieval_id  text NOT NULL,
+    -- Whatever was nearest any of those times: a purge of one of them takes the question too.
+    documents     bigint[] NOT NULL DEFAULT '{}',
     times         integer NOT NULL DEFAULT 1,
     opened_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_at       timestamptz NOT NULL DEFAULT clock_timestamp(),

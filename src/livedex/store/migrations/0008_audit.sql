@@ -6,13 +6,26 @@ CREATE TABLE livedex.audits (
     wanted      jsonb NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
-    -- Figures and kinds only; what was found stands in `audit_examples`.
+    -- Figures and kinds, and why something was skipped or is left; what was found stands in `audit_examples`.
     report      jsonb,
     error       text
 );
 COMMENT ON COLUMN livedex.audits.wanted IS 'What was asked for: the source or view if not everything, repair, deep.';
 COMMENT ON COLUMN livedex.audits.error IS 'Why it ended early.';
-ALTER TABLE livedex.audits ALTER COLUMN error SET STATISTICS 0;
+ALTER TABLE livedex.audits
+    ALTER COLUMN report SET STATISTICS 0,
+    ALTER COLUMN error SET STATISTICS 0;
+
+CREATE FUNCTION livedex.report_without_names(report jsonb, names text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT jsonb_agg(part || jsonb_build_object(
+        'skipped', livedex.without_names(part ->> 'skipped', names),
+        'findings', (SELECT coalesce(jsonb_agg(finding || jsonb_build_object(
+                         'note', livedex.without_names(finding ->> 'note', names)) ORDER BY place), '[]')
+                     FROM jsonb_array_elements(part -> 'findings') WITH ORDINALITY AS f(finding, place))) ORDER BY number)
+    FROM jsonb_array_elements(report) WITH ORDINALITY AS p(part, number));
+COMMENT ON FUNCTION livedex.report_without_names IS 'A report of an audit without the names of forgotten documents.';
 
 CREATE TABLE livedex.audit_examples (
     audit_id    bigint NOT NULL REFERENCES livedex.audits ON DELETE CASCADE,

@@ -120,10 +120,6 @@ INSERT INTO livedex.audits (owner, wanted) VALUES (%(owner)s, %(wanted)s) RETURN
 UPDATE livedex.audits SET finished_at = clock_timestamp(), report = %(report)s, error = %(error)s
 WHERE audit_id = %(audit_id)s RETURNING finished_at;
 
--- name: hold_back_purges
--- A purge, which excludes workers by the same lock, comes before what follows or after it.
-LOCK TABLE livedex.leases IN ROW EXCLUSIVE MODE;
-
 -- name: add_examples
 -- Without those that were purged since they were found.
 INSERT INTO livedex.audit_examples (audit_id, subject, kind, ordinal, document, key_hash, document_id)

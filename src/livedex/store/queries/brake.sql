@@ -8,10 +8,11 @@ UPDATE livedex.holds SET ended_at = clock_timestamp() WHERE hold_id = %(hold_id)
 
 -- name: recent_deletes
 -- How many seconds ago how many documents went, other than by age, and have not come back: a table that is written anew
--- in one transaction leaves deletes in the history, and lost nothing.
+-- in one transaction leaves deletes in the history, and lost nothing. What an audit deletes has no position in the source;
+-- it has asked before.
 SELECT floor(extract(epoch FROM clock_timestamp() - c.captured_at))::double precision AS age, count(*) AS deletes
 FROM livedex.changes c
-WHERE c.source_id = %(source_id)s AND c.op IN ('d', 't') AND NOT c.expired AND c.before = 0
+WHERE c.source_id = %(source_id)s AND c.op IN ('d', 't') AND NOT c.expired AND c.before = 0 AND c.source_position IS NOT NULL
     AND c.captured_at > clock_timestamp() - make_interval(secs => %(seconds)s)
     AND NOT EXISTS (SELECT FROM livedex.documents d WHERE d.document = c.document AND NOT d.deleted)
 GROUP BY 1;

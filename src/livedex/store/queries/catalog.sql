@@ -116,7 +116,8 @@ SELECT g.generation, sum(c.documents_added)::bigint AS added, sum(c.documents_up
     sum(c.documents_deleted)::bigint AS deleted, sum(c.texts_embedded)::bigint AS texts_embedded,
     sum(c.chunks_inserted)::bigint AS chunks_inserted,
     (SELECT count(*) FROM livedex.documents d WHERE d.source_id = ANY(g.source_ids) AND NOT d.deleted) AS documents,
-    (SELECT count(*) FROM livedex.quarantine q WHERE q.generation IN (0, g.generation)) AS quarantined
+    (SELECT count(*) FROM livedex.quarantine q JOIN livedex.documents d USING (document)
+     WHERE q.generation IN (0, g.generation) AND d.source_id = ANY(g.source_ids)) AS quarantined
 FROM livedex.generations g JOIN livedex.cursors c USING (generation) WHERE g.generation = %(generation)s
 GROUP BY g.generation;
 
@@ -144,9 +145,6 @@ LEFT JOIN livedex.leases l ON l.resource = 'source:' || p.source_id || ':' || p.
 LEFT JOIN livedex.watermarks w ON w.generation = g.generation AND w.shard = c.shard
     AND w.source_id = p.source_id AND w.partition = p.partition
 WHERE g.generation = %(generation)s;
-
--- name: prune_lag_samples
-DELETE FROM livedex.lag_samples WHERE searchable_at < clock_timestamp() - interval '7 days';
 
 -- name: prune_embeddings
 DELETE FROM livedex.embeddings WHERE rested_at < clock_timestamp() - interval '30 days';

@@ -11,15 +11,25 @@ RETURNING escalation
 DELETE FROM livedex.escalation_nearest WHERE escalation = %(escalation)s
 
 -- name: note_nearest
--- Only chunks that are still there, held until the end of the transaction: what is being purged leaves no trace here.
-INSERT INTO livedex.escalation_nearest (escalation, rank, document, source, document_id, document_version, chunk_id,
-    score, scores, violations)
-SELECT %(escalation)s, n.rank, c.document, n.source, n.document_id, n.document_version, n.chunk_id, n.score, n.scores,
-    n.violations
-FROM jsonb_to_recordset(%(nearest)s) AS n(rank integer, chunk bigint, source text, document_id text,
-    document_version text, chunk_id text, score double precision, scores jsonb, violations jsonb)
-JOIN {g}.chunks c ON c.chunk = n.chunk
-FOR KEY SHARE OF c
+-- Only chunks that are still there. Where nobody knows a document any more the question goes too: it may have been purged
+-- since the search, and questions quote answers. Every document that was ever nearest is kept in mind for later purges.
+WITH told AS MATERIALIZED (
+    SELECT n.*, c.document, coalesce(c.document, (
+        SELECT max(d.document) FROM livedex.documents d JOIN livedex.sources s USING (source_id)
+        WHERE c.chunk IS NULL AND s.name = n.source AND d.document_id = n.document_id)) AS known
+    FROM jsonb_to_recordset(%(nearest)s) AS n(rank integer, chunk bigint, source text, document_id text,
+        document_version text, chunk_id text, score double precision, scores jsonb, violations jsonb)
+    LEFT JOIN {g}.chunks c ON c.chunk = n.chunk
+), noted AS (
+    INSERT INTO livedex.escalation_nearest (escalation, rank, document, source, document_id, document_version, chunk_id,
+        score, scores, violations)
+    SELECT %(escalation)s, rank, document, source, document_id, document_version, chunk_id, score, scores, violations
+    FROM told WHERE document IS NOT NULL
+)
+UPDATE livedex.escalations SET
+    question = CASE WHEN NOT EXISTS (SELECT FROM told WHERE known IS NULL) THEN question END,
+    documents = ARRAY(SELECT unnest(documents) UNION SELECT known FROM told WHERE known IS NOT NULL ORDER BY 1)
+WHERE escalation = %(escalation)s
 
 -- name: tickets
 SELECT e.escalation, v.name AS view, e.state, e.question, e.tenant, e.contract, e.violations, e.retrieval_id, e.times,

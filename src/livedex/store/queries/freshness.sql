@@ -18,4 +18,7 @@ FROM livedex.freshness_now GROUP BY view_id HAVING bool_and(data_timestamp IS NO
 ON CONFLICT (view_id, at) DO NOTHING;
 
 -- name: prune
-DELETE FROM livedex.freshness_samples WHERE at < clock_timestamp() - interval '7 days';
+DELETE FROM livedex.freshness_samples WHERE at < clock_timestamp() - make_interval(secs => %(keep)s);
+
+-- name: prune_lag_samples
+DELETE FROM livedex.lag_samples WHERE searchable_at < clock_timestamp() - make_interval(secs => %(keep)s);

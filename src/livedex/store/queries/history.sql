@@ -32,8 +32,9 @@ SELECT generation, seq, searchable_at, embedded_at, chunks_written FROM livedex.
 WHERE document = %(document)s AND seq IS NOT NULL AND NOT deleted ORDER BY searchable_at;
 
 -- name: kept_since
--- Since when it is known what became searchable when.
-SELECT clock_timestamp() - interval '7 days' AS since;
+-- Since when it is known what became searchable when: a store of an earlier livedex did not say of which state.
+SELECT greatest(clock_timestamp() - make_interval(secs => %(keep)s),
+    (SELECT applied_at FROM livedex.migrations WHERE number = 7)) AS since;
 
 -- name: reader
 -- How a generation stands to a document.

@@ -198,7 +198,13 @@ BEGIN
 END $$;
 
 -- name: lock_head
-SELECT seq FROM livedex.log_head FOR UPDATE;
+-- The last document, too: what has a higher number was not there before.
+SELECT seq, (SELECT coalesce(max(document), 0) FROM livedex.documents) AS document FROM livedex.log_head FOR UPDATE;
+
+-- name: stillborn
+-- Documents that a transaction brought and took away again.
+SELECT count(*) AS documents FROM livedex.documents
+WHERE source_id = %(source_id)s AND document > %(after)s AND deleted;
 
 -- name: commit_together
 -- Parts of one source transaction, which were written one after another, share its last seq.

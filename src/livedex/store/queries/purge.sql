@@ -16,6 +16,11 @@ SET LOCAL lock_timeout = '2s';
 -- Every worker's transaction begins by renewing its lease: those under way are waited for, others wait for this one.
 LOCK TABLE livedex.leases IN SHARE ROW EXCLUSIVE MODE;
 
+-- name: hold_back_purges
+-- For what is written about documents without a lease. A purge comes before this transaction, which then finds documents
+-- gone, or after it, and finds its rows. To be taken before any row is.
+LOCK TABLE livedex.leases IN ROW EXCLUSIVE MODE;
+
 -- name: end_leases
 -- What workers read so far they can no longer write: it may hold what is forgotten now. They begin anew.
 UPDATE livedex.leases SET epoch = epoch + 1
@@ -33,6 +38,13 @@ WHERE source_id = %(source_id)s AND key_hash = ANY(%(key_hashes)s::bytea[]) ORDE
 SELECT DISTINCT d.document, c.key_hash, d.document_id, d.deleted
 FROM livedex.changes c JOIN livedex.documents d USING (document)
 WHERE c.source_id = %(source_id)s AND c.key_hash = ANY(%(key_hashes)s::bytea[]) ORDER BY d.document;
+
+-- name: vanished
+-- Documents that had one of these keys and whose tombstones were dropped: records of searches and resting vectors may
+-- still name them.
+SELECT DISTINCT ON (c.document) c.document, c.key_hash FROM livedex.changes c
+WHERE c.source_id = %(source_id)s AND c.key_hash = ANY(%(key_hashes)s::bytea[])
+    AND NOT EXISTS (SELECT FROM livedex.documents d WHERE d.document = c.document) ORDER BY c.document, c.seq DESC;
 
 -- name: named
 -- Documents by what a user calls them.
@@ -193,17 +205,20 @@ WITH told AS (
 SELECT count(*) AS gone FROM told;
 
 -- name: forget_escalations
--- Questions that one of these documents was nearest to, and what people made of them.
+-- Questions that one of these documents was ever nearest to, and what people made of them.
 WITH told AS (
-    UPDATE livedex.escalations e SET question = NULL, resolution = NULL
-    WHERE (e.question IS NOT NULL OR e.resolution IS NOT NULL)
-        AND e.escalation IN (SELECT escalation FROM livedex.escalation_nearest
-                             WHERE document = ANY(%(documents)s::bigint[])) RETURNING 1
+    UPDATE livedex.escalations SET question = NULL, resolution = NULL,
+        documents = ARRAY(SELECT unnest(documents) EXCEPT SELECT unnest(%(documents)s::bigint[]))
+    WHERE documents && %(documents)s::bigint[] RETURNING 1
 )
 SELECT count(*) AS gone FROM told;
 
 -- name: forget_escalation_nearest
-WITH gone AS (DELETE FROM livedex.escalation_nearest WHERE document = ANY(%(documents)s::bigint[]) RETURNING 1)
+-- By name, too: tickets outlive the history that knows which document had which key.
+WITH gone AS (
+    DELETE FROM livedex.escalation_nearest WHERE document = ANY(%(documents)s::bigint[])
+        OR source = %(source)s AND document_id = ANY(%(names)s::text[]) RETURNING 1
+)
 SELECT count(*) AS gone FROM gone;
 
 -- name: forget_audit_examples
@@ -214,9 +229,12 @@ WITH gone AS (
 SELECT count(*) AS gone FROM gone;
 
 -- name: forget_audit_errors
+-- Reports are figures and, where something could not be compared or repaired, what was said of it.
 WITH told AS (
-    UPDATE livedex.audits SET error = livedex.without_names(error, %(names)s::text[])
-    WHERE error <> livedex.without_names(error, %(names)s::text[]) RETURNING 1
+    UPDATE livedex.audits SET error = livedex.without_names(error, %(names)s::text[]),
+        report = livedex.report_without_names(report, %(names)s::text[])
+    WHERE error <> livedex.without_names(error, %(names)s::text[])
+        OR report <> livedex.report_without_names(report, %(names)s::text[]) RETURNING 1
 )
 SELECT count(*) AS gone FROM told;
 

@@ -55,11 +55,6 @@ DELETE FROM livedex.retrieval_minutes WHERE minute < now() - interval '90 days';
 -- name: commit_asynchronously
 SET LOCAL synchronous_commit = off;
 
--- name: hold_back_purges
--- A purge, which excludes workers by the same lock, comes before a batch, which then finds the document gone, or after it,
--- and finds its rows.
-LOCK TABLE livedex.leases IN ROW EXCLUSIVE MODE;
-
 -- name: count
 INSERT INTO livedex.retrieval_minutes AS m (view_id, minute, retrievals, stale, abstained, escalated, refused, lost)
 SELECT v.view_id, date_trunc('minute', %(now)s::timestamptz - make_interval(secs => c.age_seconds)), sum(c.retrievals),
@@ -159,7 +154,8 @@ SELECT chunk, document FROM {g}.chunks WHERE chunk = ANY(%(chunks)s::bigint[]);
 
 -- name: standing
 -- What can be said now of some documents to whoever asked then.
-SELECT d.document, d.document_id, d.version, d.deleted, d.expired,
+SELECT d.document, d.document_id, d.version, d.deleted, d.expired OR coalesce(d.updated_at, d.source_time) <= now()
+        - (%(max_ages)s::interval[])[array_position(%(source_ids)s::integer[], d.source_id)] IS TRUE AS expired,
     d.tenant = ANY(%(tenants)s::text[]) AND d.acl && %(principals)s::text[] AS allowed,
     NOT EXISTS (
         SELECT FROM jsonb_each(%(filters)s::jsonb) AS f(name, accepted)
