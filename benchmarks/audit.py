@@ -28,8 +28,10 @@ async def main() -> None:
     arguments = parser.parse_args()
     print_machine()
     async with stage() as place:
-        # One chunk a document: what is audited is documents, and a vector index over made-up prose takes long to build.
-        place.config.write_text(place.config.read_text().replace("shards: 1", "shards: 1, chunker: {kind: fixed, max_tokens: 1024}"))
+        # One chunk a document: a vector index over made-up prose takes long to build.
+        place.config.write_text(
+            place.config.read_text().replace("shards: 1", "shards: 1, chunker: {kind: fixed, max_tokens: 1024}")
+        )
         started = time.monotonic()
         place.fill(prose(arguments.documents))
         async with livedex.open(place.config, environ=place.environ) as index:

@@ -27,5 +27,3 @@ async def test_work_that_takes_longer_than_its_lease_keeps_it_and_leaves_it_to_e
         await ours.close()
         await theirs.close()
         await database.close()
-
-
