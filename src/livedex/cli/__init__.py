@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -109,4 +110,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Documents come in every script; on a terminal that lacks one something near is better than an error.
         stream.reconfigure(errors=encoding.FALLBACK)  # type: ignore[union-attr]  # a text stream on a file always can
+    # What it tells of connections that were lost, livedex tells in its own words.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     app(prog_name="livedex")

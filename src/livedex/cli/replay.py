@@ -105,7 +105,7 @@ def _show(found: Replay) -> None:
     for difference in found.differences:
         _show_difference(difference)
     if not found.differences:
-        note("Nothing was found then, and nothing is now." if found.now else "Nothing was found then.")
+        note("Nothing was served then, and nothing is now." if found.now else "Nothing was served then.")
     elif all(each.became.value == "same" for each in found.differences):
         note("The same is found now.")
 

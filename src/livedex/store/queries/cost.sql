@@ -157,9 +157,8 @@ DELETE FROM livedex.deferred WHERE generation = %(generation)s AND document = AN
 SELECT extract(epoch FROM v.debounce)::double precision AS debounce_seconds, v.tokens_per_day, v.when_spent,
     (SELECT coalesce(sum(p.tokens), 0)::bigint FROM livedex.generations o JOIN livedex.spending p USING (generation)
      WHERE o.view_id = v.view_id AND p.hour >= date_trunc('day', now(), 'UTC')) AS tokens_today,
-    (SELECT extract(epoch FROM max(age))::double precision FROM (
-        SELECT v.ttl AS age UNION ALL SELECT s.ttl FROM livedex.sources s WHERE s.source_id = ANY(g.source_ids)) AS ages)
-        AS ttl_seconds,
+    extract(epoch FROM least(v.ttl, (SELECT max(s.ttl) FROM livedex.sources s WHERE s.source_id = ANY(g.source_ids))))
+        ::double precision AS ttl_seconds,
     count(w.document) FILTER (WHERE w.reason = 'debounce') AS debounced,
     count(w.document) FILTER (WHERE w.reason = 'budget') AS paused,
     count(w.document) FILTER (WHERE w.reason = 'words') AS lexical_only,
