@@ -30,7 +30,8 @@ WITH head AS (
         commit_seq = i.commit_seq, epoch = %(epoch)s, deleted = i.deleted, expired = false, tenant = i.tenant, acl = i.acl,
         title = i.title, metadata = i.metadata, updated_at = i.updated_at, version = i.version,
         raw_hash = i.raw_hash, content_hash = i.content_hash, content_bytes = i.content_bytes, raw = i.raw,
-        source_position = i.source_position, source_time = i.source_time, captured_at = i.captured_at
+        source_position = i.source_position, source_time = i.source_time, captured_at = i.captured_at,
+        revived_seq = CASE WHEN d.deleted AND NOT i.deleted THEN i.seq ELSE d.revived_seq END
     FROM incoming i WHERE d.document = i.document
     RETURNING d.document
 ), inserted AS (

@@ -127,7 +127,7 @@ SELECT fresh.marks, fresh.near, fresh.few, fresh.lexical_only, hits.* FROM (
     FROM best k
     JOIN {g}.chunks c ON c.chunk = k.chunk
     JOIN {g}.applied a ON a.document = c.document
-    JOIN livedex.documents d ON d.document = c.document
+    JOIN livedex.documents d ON d.document = c.document AND a.seq >= d.revived_seq
     JOIN livedex.sources s ON s.source_id = d.source_id
 ) AS hits ON true
 ORDER BY hits.score DESC, hits.document_id, hits.chunk_index LIMIT {top_k}

@@ -8,7 +8,7 @@ SELECT d.document_id, a.version AS document_version, {chunk_prefix} || c.chunk A
 FROM {g}.vectors v
 JOIN livedex.documents d ON d.document = v.document AND NOT d.deleted{current}
 JOIN {g}.chunks c ON c.chunk = v.chunk
-JOIN {g}.applied a ON a.document = v.document
+JOIN {g}.applied a ON a.document = v.document AND a.seq >= d.revived_seq
 JOIN livedex.sources s ON s.source_id = d.source_id
 
 -- name: current
